@@ -1,0 +1,174 @@
+"""An offline A/B experiment: arms fitted without looking ahead, asked the same questions, judged pairwise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.experiment import Experiment
+from experiments.recommendation_file import read_recommendations, write_recommendations
+from experiments.replay import Replay, measure, replay
+from experiments.statistics import Lift, mean_interval, paired_bootstrap
+from experiments.verdict import judge
+from features.dataset import Dataset
+from features.engine import Engine
+from features.ids import Vocabulary
+from features.instants import HORIZON_DAYS, default_as_of, iso, parse_instant
+from features.schema import DAY_MS, Columns
+from features.split import Group, Labelled, Moment, ask
+from training.train import Notify, Trained, build_models, train
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished experiment.
+
+    Attributes:
+        report: Everything that is said about it, JSON-able; see README, Compare.
+        trained: The fitted models.
+        replays: By arm.
+        lifts: Of the deciding group, by arm.
+        asked: The questions of the label window.
+    """
+
+    report: dict[str, Any]
+    trained: Trained
+    replays: dict[str, Replay]
+    lifts: dict[str, Lift]
+    asked: Labelled
+
+    def export(self, folder: Path) -> None:
+        """Write each arm's lists as ``<arm>.parquet``, as ``stellar evaluate`` reads them."""
+        for name, answered in self.replays.items():
+            users = [str(user_id) for user_id in self.asked.histories.user_ids]
+            write_recommendations(folder / f"{name}.parquet", users, answered.ids, self.asked.vocabulary)
+
+
+def window(engine: Engine, dataset: Dataset, as_of: str | None, horizon_days: float | None) -> tuple[int, int]:
+    """The label window ``[as_of, until)`` in epoch milliseconds, from what was asked for or the defaults."""
+    if as_of is None:
+        as_of_ms = default_as_of(dataset, horizon_days or HORIZON_DAYS)
+    else:
+        as_of_ms = parse_instant(as_of, dataset, engine)
+    if horizon_days is None and as_of is not None and as_of.endswith("%"):
+        return as_of_ms, dataset.last_ms + 1
+    return as_of_ms, as_of_ms + round((horizon_days or HORIZON_DAYS) * DAY_MS)
+
+
+def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: Notify | None = None) -> Comparison:
+    """Run an experiment.
+
+    The label window is read only after every arm is fitted.
+
+    Raises:
+        StellarError: The experiment does not fit the data, or a file of recommendations cannot be used.
+    """
+    as_of_ms, until_ms = window(engine, dataset, experiment.as_of, experiment.horizon_days)
+    models = build_models(experiment.models)
+    trained = train(engine, dataset, models, as_of_ms, until_ms - as_of_ms, notify)
+    seconds = dict(trained.seconds)
+    started = time.perf_counter()
+    asked = ask(engine, dataset, trained.snapshot, until_ms, experiment.replay)
+    allowed = trained.snapshot.item_matrix[Columns.AVAILABLE].to_numpy(dtype=bool)
+    replays: dict[str, Replay] = {}
+    unlisted: dict[str, int] = {}
+    for name in experiment.arms:
+        if name in trained.models:
+            replays[name] = replay(trained.models[name], asked, experiment.k, allowed)
+        else:
+            users = Vocabulary(asked.histories.user_ids)
+            ids, unlisted[name] = read_recommendations(experiment.files[name], users, asked.vocabulary, experiment.k)
+            replays[name] = measure(ids, asked, experiment.k, len(trained.snapshot.items))
+    seconds["replay"] = time.perf_counter() - started
+    started = time.perf_counter()
+    members = {group.value: asked.groups == group.value for group in Group}
+    lifts = {name: _lifts(experiment, replays, rows) for name, rows in members.items()}
+    groups = {name: _group(experiment, replays, rows, lifts[name]) for name, rows in members.items()}
+    judged = groups[experiment.group.value]
+    seconds["statistics"] = time.perf_counter() - started
+    report = {
+        "experiment": experiment.name,
+        "data": {"source": dataset.info["source"], "digest": dataset.digest},
+        "snapshot_digest": trained.snapshot.digest,
+        "as_of": iso(as_of_ms),
+        "until": iso(until_ms),
+        "horizon_days": (until_ms - as_of_ms) / DAY_MS,
+        "replay": experiment.replay.value,
+        "metric": f"{experiment.metric}@{experiment.k}",
+        "control": experiment.control,
+        "group": experiment.group.value,
+        "n_users": judged["n_users"],
+        "l4": _l4(dataset, experiment),
+        "arms": {
+            name: {
+                **judged["arms"].get(name, {}),
+                f"coverage@{experiment.k}": answered.coverage,
+                "levels": answered.levels,
+                "promotable": name in experiment.models,
+                **({"users_without_a_list": unlisted[name]} if name in unlisted else {}),
+            }
+            for name, answered in replays.items()
+        },
+        "groups": {name: group for name, group in groups.items() if name != experiment.group.value},
+        "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
+    }
+    return Comparison(report, trained, replays, lifts[experiment.group.value], asked)
+
+
+def _l4(dataset: Dataset, experiment: Experiment) -> str:
+    if not dataset.order_within_session:
+        return "not_measurable: the data carries no order inside a visit"
+    return "measured" if experiment.replay is Moment.LIVE else "not asked: users are asked between sessions"
+
+
+def _lifts(experiment: Experiment, replays: Mapping[str, Replay], members: np.ndarray) -> dict[str, Lift]:
+    """The lift of every arm over the control; none where there are too few users for an interval."""
+    if members.sum() < 2:
+        return {}
+    metric = f"{experiment.metric}@{experiment.k}"
+    values = {name: answered.metrics[metric][members] for name, answered in replays.items()}
+    control = values.pop(experiment.control)
+    return paired_bootstrap(
+        control, values, resamples=experiment.resamples, confidence=experiment.confidence, seed=experiment.seed
+    )
+
+
+def _group(
+    experiment: Experiment, replays: Mapping[str, Replay], members: np.ndarray, lifts: Mapping[str, Lift]
+) -> dict[str, Any]:
+    """Intervals of every metric, and the lift and verdict of every arm, for one group of users."""
+    n_users = int(members.sum())
+    summary: dict[str, Any] = {"n_users": n_users, "judged": n_users >= experiment.min_users, "arms": {}}
+    if n_users == 0:
+        return summary
+    for name, answered in replays.items():
+        arm: dict[str, Any] = {}
+        for each, per_user in answered.metrics.items():
+            interval = mean_interval(
+                per_user[members],
+                resamples=experiment.resamples,
+                confidence=experiment.confidence,
+                seed=experiment.seed,
+            )
+            arm[each] = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+        if name in lifts:
+            lift = lifts[name]
+            judgement = judge(lift, min_users=experiment.min_users)
+            arm["lift"] = {
+                "difference": lift.difference,
+                "low": lift.low,
+                "high": lift.high,
+                "relative": lift.relative,
+                "p_value": lift.p_value,
+            }
+            arm |= {"verdict": judgement.verdict.value, "judged": judgement.judged, "reason": judgement.reason}
+        summary["arms"][name] = arm
+    return summary
+
+
+__all__ = ["Comparison", "compare", "window"]

@@ -1,0 +1,69 @@
+"""A comparison's report as people read it: a table of the arms, and a sentence per verdict."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from experiments.demo import Conversation
+
+_STYLES = {"ship": "bold green", "hold": "bold red", "cannot_tell": "yellow"}
+
+
+def render_report(report: dict[str, Any]) -> RenderableType:
+    """The arms, best first, with 95 % intervals, lift and verdict; the other groups of users below in a line each."""
+    metric, k = report["metric"], report["metric"].split("@")[1]
+    asked = f"as of {report['as_of']}, buying until {report['until']}"
+    title = f"{report['experiment']}: {report['n_users']:,} {report['group']} users, {asked}"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    shown = list(dict.fromkeys([metric, f"ndcg@{k}", f"recall@{k}", f"purchases@{k}"]))
+    table.add_column("arm", no_wrap=True)
+    for name in [*shown, f"lift over {report['control']}", "verdict"]:
+        table.add_column(name, justify="right", no_wrap=name != "verdict")
+    ranked = sorted(report["arms"].items(), key=lambda arm: -arm[1].get(metric, {}).get("mean", 0.0))
+    for name, arm in ranked:
+        cells = [_interval(arm[each]) if each in arm else "" for each in shown]
+        verdict = arm.get("verdict", "control" if name == report["control"] else "")
+        lift = arm.get("lift")
+        change = f"{lift['difference']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}]" if lift else ""
+        judged = "" if arm.get("judged", True) else " (too few users)"
+        table.add_row(name, *cells, change, Text(verdict + judged, style=_STYLES.get(verdict, "dim")))
+    lines = [_levels(name, arm["levels"]) for name, arm in ranked if arm.get("levels")]
+    for name, group in report["groups"].items():
+        if group["n_users"]:
+            best = max(group["arms"].items(), key=lambda arm: arm[1][metric]["mean"])
+            told = "" if group["judged"] else ", too few to judge"
+            mean = best[1][metric]["mean"]
+            lines.append(Text(f"{group['n_users']:,} {name} users{told}: best is {best[0]} with {metric} {mean:.4f}"))
+    lines.append(Text(f"L4: {report['l4']}", style="dim"))
+    return Group(table, *lines)
+
+
+def render_conversation(conversation: Conversation) -> RenderableType:
+    """A question to the service and its answer: ranked items with level and reason, or what became of an event."""
+    asked = Text(f"{conversation.title}: {json.dumps(conversation.request)}", style="bold")
+    answer = conversation.answer
+    if "items" not in answer:
+        return Group(asked, Text(f"  committed: {answer['accepted']} event"))
+    table = Table(box=None, padding=(0, 2))
+    for column in ("rank", "item", "score", "level", "reason"):
+        table.add_column(column, justify="right" if column in ("rank", "score") else "left")
+    for item in answer["items"]:
+        table.add_row(str(item["rank"]), item["item_id"], f"{item['score']:.3f}", item["level"], item["reason"])
+    return Group(asked, table)
+
+
+def _interval(value: dict[str, float]) -> str:
+    return f"{value['mean']:.4f} ±{(value['high'] - value['low']) / 2:.4f}"
+
+
+def _levels(name: str, levels: dict[str, dict[str, float]]) -> Text:
+    parts = [f"{level} {share['shown']:.0%}/{share['caught']:.0%}" for level, share in levels.items()]
+    return Text(f"{name}, share of items shown / of purchases caught by level: {', '.join(parts)}")
+
+
+__all__ = ["render_conversation", "render_report"]

@@ -1,0 +1,136 @@
+"""A comparison in MLflow: one parent run with the verdicts, a nested run per arm, bundles in the registry."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.compare import Comparison
+from experiments.experiment import Experiment
+from experiments.plots import lift_plot, save_plot
+from experiments.verdict import Verdict
+from features.dataset import Dataset
+from features.instants import iso
+from features.snapshot import Snapshot
+from serving.policy import PolicyConfig
+from training.blend import Blend
+from training.bundle import save_bundle
+from training.recommender import Curve, Recommender
+from training.registry import register_bundle, set_alias
+from training.tracking import Run, run
+
+VERDICT_TAG = "verdict"
+ARM_TAG = "arm"
+
+
+def track(
+    comparison: Comparison, dataset: Dataset, experiment: Experiment, notify: Callable[[str], None] = lambda step: None
+) -> dict[str, Any]:
+    """Record a comparison and register the bundles of its ``experiment.registered`` arms.
+
+    Every run carries the parameters, the data set's and the snapshot's digest, learning curves, metrics with
+    intervals and the verdict as the tag ``verdict``. The alias ``challenger`` points at the registered arm with the
+    best metric.
+
+    Returns:
+        ``run_id`` of the parent and ``versions``: arm to registered version.
+    """
+    report = comparison.report
+    policy = PolicyConfig.model_validate(experiment.policy).checked().model_dump(mode="json")
+    settings = experiment.model_dump(mode="json", by_alias=True, exclude={"data", "arms", "name"})
+    versions: dict[str, int] = {}
+    with run(experiment.name, "comparison", params=settings, tags={"control": experiment.control}) as parent:
+        log_data(parent, comparison.trained.snapshot, dataset)
+        for name in experiment.arms:
+            notify(name)
+            arm = report["arms"][name]
+            tags = {ARM_TAG: name, VERDICT_TAG: arm.get("verdict", "control")}
+            with run(experiment.name, name, parent=parent, tags=tags, params=_parameters(experiment, name)) as nested:
+                log_data(nested, comparison.trained.snapshot, dataset)
+                _log_arm(nested, comparison, name)
+                if name in experiment.registered:
+                    versions[name] = _register(nested, comparison, name, policy, arm)
+        _log_verdicts(parent, comparison, experiment)
+    if versions:
+        best = max(versions, key=lambda name: report["arms"][name][report["metric"]]["mean"])
+        set_alias("challenger", versions[best])
+    return {"run_id": parent.id, "versions": versions}
+
+
+def _parameters(experiment: Experiment, name: str) -> dict[str, Any]:
+    return {key: str(value) for key, value in experiment.arms[name].items()}
+
+
+def log_data(opened: Run, snapshot: Snapshot, dataset: Dataset) -> None:
+    """Record the data set and the snapshot as the run's inputs, with their digests."""
+    source = str(dataset.info["source"])
+    counts = {"users": len(snapshot.users), "items": len(snapshot.items), "events": len(snapshot.sequences.items)}
+    opened.log_dataset(source, dataset.digest, f"data set from {source}", counts, "all")
+    described = f"snapshot as of {iso(snapshot.as_of_ms)}"
+    opened.log_dataset(f"{source} snapshot", snapshot.digest, described, counts, "training")
+
+
+def log_curve(opened: Run, curve: Curve | None) -> None:
+    """Record loss, validation metric and seconds of each epoch, if the model learned in epochs."""
+    if curve is None:
+        return
+    for epoch, (loss, spent) in enumerate(zip(curve.loss, curve.seconds, strict=True), start=1):
+        opened.log_metrics({"loss": loss, "epoch_seconds": spent}, step=epoch)
+    for epoch, score in enumerate(curve.validation, start=1):
+        opened.log_metrics({"validation_ndcg@20": score}, step=epoch)
+    opened.log_metrics({"best_epoch": curve.best_epoch})
+
+
+def _log_arm(opened: Run, comparison: Comparison, name: str) -> None:
+    log_curve(opened, comparison.trained.curves.get(name))
+    opened.log_metrics(_flat(comparison.report["arms"][name]))
+    opened.log_dict(comparison.report["arms"][name], "arm.json")
+
+
+def _flat(arm: dict[str, Any]) -> dict[str, float]:
+    metrics: dict[str, float] = {}
+    for key, value in arm.items():
+        if isinstance(value, dict) and "mean" in value:
+            metrics |= {key: value["mean"], f"{key}_low": value["low"], f"{key}_high": value["high"]}
+        elif key == "lift":
+            metrics |= {f"lift_{end}": value[end] for end in ("difference", "low", "high")}
+        elif isinstance(value, float):
+            metrics[key] = value
+    return metrics
+
+
+def _register(opened: Run, comparison: Comparison, name: str, policy: dict[str, Any], arm: dict[str, Any]) -> int:
+    snapshot = comparison.trained.snapshot
+    with tempfile.TemporaryDirectory() as scratch:
+        blend = as_blend(name, comparison.trained.models[name], snapshot)
+        bundle = save_bundle(Path(scratch) / "bundle", blend, snapshot, arm=name, policy=policy)
+        tags = {VERDICT_TAG: arm.get("verdict", "control"), ARM_TAG: name, "as_of": comparison.report["as_of"]}
+        users = [str(user_id) for user_id in snapshot.users.ids[:3]]
+        return register_bundle(opened, Path(scratch) / "bundle", digest=bundle.digest, example_users=users, tags=tags)
+
+
+def as_blend(name: str, model: Recommender, snapshot: Snapshot) -> Blend:
+    """The model as what a policy ranks with: a single model is a blend of one, which ranks as the model does."""
+    return model if isinstance(model, Blend) else Blend.of_one(name, model, snapshot)
+
+
+def _log_verdicts(parent: Run, comparison: Comparison, experiment: Experiment) -> None:
+    report = comparison.report
+    shipped = [name for name, arm in report["arms"].items() if arm.get("verdict") == Verdict.SHIP]
+    parent.tag({f"verdict.{name}": arm["verdict"] for name, arm in report["arms"].items() if "verdict" in arm})
+    parent.tag({"ships": ", ".join(shipped) or "none", "n_users": report["n_users"]})
+    parent.log_metrics({f"seconds_{stage}": spent for stage, spent in report["seconds"].items()})
+    parent.log_dict(report, "report.json")
+    if comparison.lifts:
+        title = f"{experiment.name}: lift over {experiment.control}, {report['n_users']:,} users"
+        with tempfile.TemporaryDirectory() as scratch:
+            paths = [Path(scratch) / f"lifts.{ending}" for ending in ("png", "svg")]
+            figure = lift_plot(comparison.lifts, metric=report["metric"], title=title, control=experiment.control)
+            save_plot(figure, paths)
+            for path in paths:
+                parent.log_artifact(path)
+
+
+__all__ = ["ARM_TAG", "VERDICT_TAG", "as_blend", "log_curve", "log_data", "track"]

@@ -1,0 +1,148 @@
+"""Global-time split: questions asked at an instant, and what the users did between then and the end of the horizon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import pandas as pd
+
+from features.dataset import Dataset
+from features.engine import Engine
+from features.errors import ConfigError, InputError
+from features.ids import Vocabulary
+from features.schema import INTERACTIONS, MISSING, SESSION_GAP_S, Columns, EventType
+from features.sequences import Histories, Ragged
+from features.snapshot import Snapshot, dense_events
+
+
+class Moment(StrEnum):
+    """When a user is asked about: at the snapshot's instant, or in the middle of the first session after it."""
+
+    AS_OF = "as_of"
+    LIVE = "live"
+
+
+class Group(StrEnum):
+    """What is known of a user at the snapshot's instant: hot has interactions, warm only features, cold neither."""
+
+    HOT = "hot"
+    WARM = "warm"
+    COLD = "cold"
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Questions, and the distinct items that each user bought from the question's instant to the horizon's end.
+
+    Attributes:
+        histories: n questions; their item ids are those of the snapshot.
+        labels: n rows, none of them empty. Items that the snapshot does not know have numbers from ``n_items`` on: no
+            model can recommend them, every metric counts them as missed.
+        vocabulary: The snapshot's items, then those unknown ones.
+        groups: (n,) object, ``Group`` values.
+    """
+
+    histories: Histories
+    labels: Ragged
+    vocabulary: Vocabulary
+    groups: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.histories)
+
+    def take(self, rows: np.ndarray) -> Labelled:
+        """The questions at positions ``rows``."""
+        return Labelled(self.histories.take(rows), self.labels.take(rows), self.vocabulary, self.groups[rows])
+
+
+def ask(engine: Engine, dataset: Dataset, snapshot: Snapshot, until_ms: int, moment: Moment = Moment.AS_OF) -> Labelled:
+    """Questions about every user who buys in the label window ``[t, until_ms)``, ``t`` being the question's instant.
+
+    With ``Moment.LIVE``, ``t`` is half-way through the user's first session after the snapshot that has at least two
+    interactions; the events since the snapshot are part of the question.
+
+    Raises:
+        ConfigError: The horizon is empty, or live questions are asked of data without an order inside a visit.
+        InputError: Nobody bought anything in the window.
+    """
+    start_ms = snapshot.as_of_ms
+    if until_ms <= start_ms:
+        raise ConfigError("horizon_days", "must be at least 1", (until_ms - start_ms) / 86_400_000)
+    if moment is Moment.LIVE and not dataset.order_within_session:
+        raise ConfigError(
+            "replay", "needs events in order inside a visit, which this data does not carry", moment.value
+        )
+    events = dataset.events(engine)
+    window = events.filter((events[Columns.TS] >= start_ms) & (events[Columns.TS] < until_ms))
+    window = window.filter(window[Columns.ITEM_ID].notnull())
+    frame = engine.to_pandas(
+        window.order_by([Columns.USER_ID, Columns.TS, Columns.EVENT_ID])[
+            [Columns.USER_ID, Columns.ITEM_ID, Columns.EVENT_TYPE, Columns.TS]
+        ]
+    )
+    instants = _session_midpoints(frame) if moment is Moment.LIVE else _everyone_at(frame, start_ms)
+    at = frame[Columns.USER_ID].map(instants)
+    bought = frame[(frame[Columns.EVENT_TYPE] == EventType.PURCHASE.value) & (frame[Columns.TS] >= at)]
+    if bought.empty:
+        raise InputError("data", "must hold purchases in the label window", f"none in [{start_ms}, {until_ms})")
+    users = Vocabulary(sorted(set(bought[Columns.USER_ID])))
+    vocabulary = snapshot.items.extended(bought[Columns.ITEM_ID])
+    since = frame[frame[Columns.TS] < at]
+    histories = _asked(snapshot, users, instants, since)
+    pairs = np.unique(
+        np.stack([users.encode(bought[Columns.USER_ID]), vocabulary.encode(bought[Columns.ITEM_ID])]), axis=1
+    )
+    labels = Ragged.from_rows(pairs[0].astype(np.int64), pairs[1].astype(np.int32), len(users))
+    return Labelled(histories, labels, vocabulary, _groups(snapshot, users, histories))
+
+
+def _everyone_at(frame: pd.DataFrame, instant_ms: int) -> pd.Series:
+    return pd.Series(instant_ms, index=pd.unique(frame[Columns.USER_ID]))
+
+
+def _session_midpoints(frame: pd.DataFrame) -> pd.Series:
+    """user_id -> instant of the middle interaction of the user's first session with two interactions or more."""
+    seen = frame[frame[Columns.EVENT_TYPE].isin([event_type.value for event_type in INTERACTIONS])]
+    gap = seen.groupby(Columns.USER_ID)[Columns.TS].diff()
+    session = (gap.isna() | (gap >= SESSION_GAP_S * 1000)).cumsum()
+    place = seen.groupby(session).cumcount()
+    length = seen.groupby(session)[Columns.TS].transform("size")
+    middle = seen[(length >= 2) & (place == length // 2)]
+    return middle.groupby(Columns.USER_ID)[Columns.TS].first()
+
+
+def _asked(snapshot: Snapshot, users: Vocabulary, instants: pd.Series, since: pd.DataFrame) -> Histories:
+    """The users' histories as the snapshot knows them, followed by their events since."""
+    n = len(users)
+    known = snapshot.users.encode(users.ids)
+    rows = np.flatnonzero(known >= 0)
+    old = snapshot.sequences.take(known[rows].astype(np.int64))
+    new = dense_events(since[since[Columns.USER_ID].isin(set(users.ids))], users, snapshot.items)
+    new_rows = np.repeat(np.arange(n), np.diff(new["offsets"]))
+    owner = np.concatenate([rows[old.rows], new_rows])
+    order = np.argsort(owner, kind="stable")
+    attributes = {}
+    for name, values in old.attributes.items():
+        attributes[name] = np.full(n, MISSING, dtype=object)
+        attributes[name][rows] = values
+    return Histories(
+        user_ids=users.ids,
+        as_of_ms=instants.loc[list(users.ids)].to_numpy(np.int64),
+        snapshot_ms=np.full(n, snapshot.as_of_ms, np.int64),
+        offsets=np.searchsorted(owner[order], np.arange(n + 1)).astype(np.int64),
+        items=np.concatenate([old.items, new["items"]])[order],
+        event_types=np.concatenate([old.event_types, new["event_types"]])[order],
+        ts=np.concatenate([old.ts, new["ts"]])[order],
+        attributes=attributes,
+    )
+
+
+def _groups(snapshot: Snapshot, users: Vocabulary, histories: Histories) -> np.ndarray:
+    groups = np.where(snapshot.users.encode(users.ids) >= 0, Group.WARM.value, Group.COLD.value).astype(object)
+    groups[histories.past().lengths > 0] = Group.HOT.value
+    return groups
+
+
+__all__ = ["Group", "Labelled", "Moment", "ask"]

@@ -1,0 +1,228 @@
+"""The policy: a pure function from a question and what is known to a slate with levels, reasons and propensities.
+
+The service wraps it and records what went in; experiments replay the very same function.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from features.errors import ConfigError
+from features.ids import UNKNOWN
+from features.schema import INTERACTIONS, EventType, Level
+from features.sequences import Histories
+from serving.state import LiveEvent
+from training.blend import Ranking
+from training.bundle import Bundle
+from training.recommender import Reason
+
+_log = logging.getLogger(__name__)
+
+#: What a reason says; ``{item}`` and ``{detail}`` are filled in.
+WORDS = {
+    "popular": "popular now",
+    "bestseller_in": "bestseller in {detail}",
+    "bought_before": "you bought it before",
+    "seen_before": "you looked at it before",
+    "often_taken_with": "often taken together with {item}",
+    "predicted_from_history": "predicted from what you did so far",
+    "interested_now": "you are interested in it now",
+    "goes_with_now": "goes with {item}, which you are interested in now",
+}
+
+
+class PolicyConfig(BaseModel):
+    """``off``: levels that never answer. Turning off L1 or L4 needs ``force``: blends live from both ends."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    off: tuple[str, ...] = ()
+    force: bool = False
+
+    def checked(self) -> PolicyConfig:
+        """This configuration; a ConfigError if it turns off what it must not."""
+        labels = [level.label for level in Level if level is not Level.POPULAR]
+        for label in self.off:
+            if label not in labels:
+                raise ConfigError("policy.off", f"must be of {', '.join(labels)}", label)
+            if label in ("L1", "L4") and not self.force:
+                raise ConfigError("policy.off", "must not name L1 or L4", label, "say `force: true` if it is meant")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which ``k`` items for this user, on this surface, now.
+
+    Attributes:
+        attributes: Demographics that the caller knows.
+        item_id: What the user is looking at; it counts as interest of this moment and is not shown.
+        now_ms: The instant of the question.
+        exclude: Items that must not be shown.
+    """
+
+    user_id: str
+    k: int
+    surface: str = "home"
+    attributes: dict[str, str] = field(default_factory=dict)
+    item_id: str | None = None
+    now_ms: int = 0
+    exclude: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class SlateItem:
+    """One item at its one-based rank, with the level that spoke most for it."""
+
+    item_id: str
+    rank: int
+    score: float
+    level: str
+    reason: str
+    propensity: float = 1.0  # nothing is drawn at random yet: what is shown was shown for certain
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """The answer: distinct available items, best first, and what the caller should know about it."""
+
+    items: list[SlateItem]
+    bundle_digest: str
+    arm: str
+    notes: list[str]
+
+
+def decide(
+    request: Request, events: Sequence[LiveEvent], bundle: Bundle, unavailable: frozenset[str] = frozenset()
+) -> Slate:
+    """Rank for one request.
+
+    The ladder: the blend of all levels that are available, which itself ends in what is popular, so that the slate is
+    never empty while there is anything to show.
+
+    Args:
+        events: The user's events since ``bundle.as_of_ms``, oldest first.
+        unavailable: Labels of levels that cannot answer now ("L3"); a level that fails is found out and joins them.
+    """
+    notes: list[str] = []
+    off = set(unavailable) | set(PolicyConfig(**bundle.policy).checked().off)
+    question = _question(request, events, bundle)
+    allowed = _allowed(request, bundle)
+    unused = _unused(bundle, off) | _off_surface(request.surface, bundle)
+    ranking, failed = _rank(question, request.k, allowed, bundle, unused)
+    if request.surface == "recently_viewed":
+        ranking = _seen_first(question, ranking, allowed, bundle)
+    if failed:
+        notes.append(f"did without {', '.join(sorted(failed))}, which failed")
+    return _slate(request, ranking, bundle, question, notes)
+
+
+def _question(request: Request, events: Sequence[LiveEvent], bundle: Bundle) -> Histories:
+    seen = [(event.item_id, event.event_type, event.ts) for event in events if event.ts < request.now_ms]
+    if request.item_id is not None:
+        seen.append((request.item_id, EventType.VIEW, request.now_ms - 1))
+    return bundle.question(request.user_id, request.now_ms, seen, request.attributes)
+
+
+def _allowed(request: Request, bundle: Bundle) -> NDArray[np.bool_]:
+    hidden = [*request.exclude, *([request.item_id] if request.item_id is not None else [])]
+    allowed = bundle.available.copy()
+    codes = bundle.items.encode(hidden)
+    allowed[codes[codes != UNKNOWN]] = False
+    return allowed
+
+
+def _unused(bundle: Bundle, levels: set[str]) -> frozenset[str]:
+    return frozenset(name for name, part in bundle.blend.parts.items() if part.level.label in levels)
+
+
+def _off_surface(surface: str, bundle: Bundle) -> frozenset[str]:
+    """On the bestsellers' page only bestsellers rank."""
+    if surface != "bestsellers":
+        return frozenset()
+    return frozenset(name for name, part in bundle.blend.parts.items() if part.level is not Level.DEMOGRAPHIC)
+
+
+def _rank(
+    question: Histories, k: int, allowed: NDArray[np.bool_], bundle: Bundle, unused: frozenset[str]
+) -> tuple[Ranking, frozenset[str]]:
+    """The ranking, and the names of parts that failed and were left out: one broken model must not empty the page."""
+    try:
+        return bundle.blend.rank(question, k, allowed, unused), frozenset()
+    except Exception:
+        _log.exception("a part of the blend failed")
+        everything = frozenset(bundle.blend.parts)
+        failed = frozenset(name for name in everything - unused if not _works(question, bundle, everything - {name}))
+        return bundle.blend.rank(question, k, allowed, unused | failed), failed
+
+
+def _works(question: Histories, bundle: Bundle, others: frozenset[str]) -> bool:
+    try:
+        bundle.blend.part_scores(question, others)
+    except Exception:
+        return False
+    return True
+
+
+def _seen_first(question: Histories, ranking: Ranking, allowed: NDArray[np.bool_], bundle: Bundle) -> Ranking:
+    """What the user viewed or carted and did not buy since, newest first; then the ranking, up to its length."""
+    interactions = [event_type.code for event_type in INTERACTIONS]
+    newest: dict[int, None] = {}
+    for item, event_type in zip(question.items.tolist(), question.event_types.tolist(), strict=True):
+        newest.pop(item, None)
+        if item != UNKNOWN and event_type in interactions and event_type != EventType.PURCHASE.code and allowed[item]:
+            newest[item] = None
+    k = ranking.ids.shape[1]
+    seen = list(reversed(newest))[:k]
+    rest = np.flatnonzero(~np.isin(ranking.ids[0], seen))[: k - len(seen)]
+    by_history = next((n for n, part in enumerate(bundle.blend.parts.values()) if part.name == "history"), UNKNOWN)
+    above = float(np.max(ranking.scores[0], initial=0.0, where=np.isfinite(ranking.scores[0])))
+    return Ranking(
+        np.append(seen, ranking.ids[0][rest]).astype(np.int32)[None],
+        np.append(above + np.arange(len(seen), 0, -1), ranking.scores[0][rest]).astype(np.float32)[None],
+        np.append(np.full(len(seen), by_history), ranking.parts[0][rest]).astype(np.int8)[None],
+    )
+
+
+def _slate(request: Request, ranking: Ranking, bundle: Bundle, question: Histories, notes: list[str]) -> Slate:
+    known = ranking.ids[0] != UNKNOWN
+    ids, scores = ranking.ids[0][known], ranking.scores[0][known].astype(float)
+    reasons, levels = _reasons(ids, ranking.parts[0][known], bundle, question)
+    if len(ids) < request.k:
+        notes.append(f"the catalogue has only {len(ids)} items to show")
+    items = [
+        SlateItem(item_id, rank, score, level.label, _words(reason, bundle))
+        for rank, (item_id, score, level, reason) in enumerate(
+            zip(bundle.items.decode(ids).tolist(), scores.tolist(), levels, reasons, strict=True), start=1
+        )
+    ]
+    return Slate(items, bundle.digest, bundle.arm, notes)
+
+
+def _reasons(
+    ids: NDArray[np.int32], parts: NDArray[np.int8], bundle: Bundle, question: Histories
+) -> tuple[list[Reason], list[Level]]:
+    reasons, levels = [Reason("popular")] * len(ids), [Level.POPULAR] * len(ids)
+    past = question.past()
+    for position, part in enumerate(bundle.blend.parts.values()):
+        places = np.flatnonzero(parts == position)
+        if len(places):
+            told = part.explain(question if part.level is Level.LIVE else past, ids[places])
+            for place, reason in zip(places.tolist(), told, strict=True):
+                reasons[place] = reason
+                levels[place] = Level.POPULAR if reason.code == "popular" else part.level
+    return reasons, levels
+
+
+def _words(reason: Reason, bundle: Bundle) -> str:
+    item = str(bundle.items.ids[reason.item]) if reason.item != UNKNOWN else "what you have"
+    return WORDS[reason.code].format(item=item, detail=reason.detail)
+
+
+__all__ = ["WORDS", "PolicyConfig", "Request", "Slate", "SlateItem", "decide"]

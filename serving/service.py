@@ -1,0 +1,357 @@
+"""The HTTP service: an ASGI application over state, bundle and policy, run by BentoML.
+
+BentoML brings workers, ``/livez``, ``/metrics`` and shutdown. Our routes are mounted as an ASGI application: measured,
+that costs half of what BentoML's own ``@api`` methods do, and errors take our form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import bentoml
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from features.errors import NotFoundError, StellarError
+from features.schema import Level
+from serving import contracts, server
+from serving.contracts import RequestError
+from serving.metrics import meters
+from serving.state import Impression, State
+
+if TYPE_CHECKING:
+    from serving.policy import Slate
+    from training.bundle import Bundle
+
+#: Live events of one user that a policy sees at most, the latest.
+MAX_LIVE_EVENTS = 1_000
+
+#: Threads that decide. More would only take turns, since deciding is computing.
+THREADS = 4
+
+#: How long a client may take to send its body.
+BODY_TIMEOUT_S = 10.0
+
+#: A body that is too large is read and thrown away up to here, so that its sender gets to read why it was refused.
+DISCARDED_BYTES = 16 * contracts.MAX_BODY
+
+_LEVELS = {level.label: level for level in Level}
+
+_log = logging.getLogger("bentoml.stellar")
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What one worker answers from: the state, and the champion or why there is none.
+
+    Without a champion it accepts events, but recommends nothing.
+    """
+
+    state: State
+    bundle: Bundle | StellarError
+
+    @classmethod
+    def from_environment(cls) -> Backend:
+        """Open the state at ``STELLAR_STATE`` and the bundle at ``STELLAR_BUNDLE``, else the registered champion.
+
+        Raises:
+            StellarError: The state cannot be opened.
+        """
+        state = State.open(os.environ.get(server.STATE_VARIABLE) or server.default_state_url())
+        # Imported here because BentoML imports this module in its supervisor too, which has no use for the models.
+        from training.bundle import Bundle
+
+        try:
+            bundle = Bundle.load(_bundle_folder())
+            bundle.check_recorded()
+            return cls(state, bundle)
+        except StellarError as problem:
+            _log.warning("no champion: %s", problem)
+            return cls(state, problem)
+
+    def champion(self) -> Bundle:
+        """The bundle, or a NotFoundError that says how to get one."""
+        if isinstance(self.bundle, StellarError):
+            raise NotFoundError(self.bundle.field, self.bundle.rule, mend=self.bundle.mend)
+        return self.bundle
+
+    def recommend(self, asked: contracts.RecommendRequest) -> tuple[contracts.RecommendAnswer, list[Impression]]:
+        """Decide on a slate from the user's live events; what it shows is for the caller to record.
+
+        Raises:
+            NotFoundError: There is no bundle.
+            StateError: The user's events cannot be read.
+        """
+        from serving import policy
+
+        bundle = self.champion()
+        now_ms = _now_ms()
+        until_ms = now_ms + contracts.CLOCK_SKEW_MS + 1
+        events = self.state.recent_events(asked.user_id, bundle.as_of_ms, until_ms, MAX_LIVE_EVENTS)
+        # A client's clock may run ahead, and what it posted this very millisecond counts: the question comes after it.
+        now_ms = max(now_ms, events[-1].ts + 1 if events else 0)
+        question = policy.Request(
+            user_id=asked.user_id,
+            k=asked.k,
+            surface=asked.surface.value,
+            attributes=asked.attributes,
+            item_id=asked.item_id,
+            now_ms=now_ms,
+            exclude=asked.exclude,
+        )
+        slate = policy.decide(question, events, bundle)
+        return _answer(asked, slate, bundle.as_of_ms, now_ms)
+
+
+class Api:
+    """The ASGI application: routes, limits on bodies, errors in one form. ``backend`` is set once the worker starts."""
+
+    def __init__(self, backend: Backend | None = None) -> None:
+        self.backend = backend
+        self._threads = anyio.CapacityLimiter(THREADS)
+        self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
+            "/recommend": ("POST", self._recommend),
+            "/events": ("POST", self._events),
+            "/readyz": ("GET", self._ready),
+            "/openapi.json": ("GET", self._openapi),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        started = time.perf_counter()
+        request = Request(scope, receive)
+        try:
+            response = await self._respond(request)
+        except ClientDisconnect:
+            return
+        await response(scope, receive, send)
+        route = request.url.path if request.url.path in self._routes else "other"
+        meters().requests.labels(route, str(response.status_code)).inc()
+        meters().latency.labels(route).observe(time.perf_counter() - started)
+
+    async def _respond(self, request: Request) -> Response:
+        path = request.url.path
+        try:
+            if path not in self._routes:
+                raise RequestError(404, "path", "is not a route", path, "see /openapi.json")
+            method, handle = self._routes[path]
+            if request.method != method:
+                raise RequestError(405, "method", f"must be {method}", request.method, f"send {method} {path}")
+            return await handle(request)
+        except StellarError as error:
+            return _json(contracts.error_answer(error), contracts.status_of(error))
+        except ClientDisconnect:
+            raise
+        except Exception:  # a defect of ours: the log gets the traceback, the caller does not
+            _log.exception("%s %s failed", request.method, path)
+            defect = StellarError("service", "could not answer", mend="repeat the request; the server's log says why")
+            return _json(contracts.error_answer(defect), 500)
+
+    async def _recommend(self, request: Request) -> Response:
+        backend = self._backend()
+        asked = contracts.parse_recommend(await _json_body(request))
+        answer, shown = await anyio.to_thread.run_sync(backend.recommend, asked, limiter=self._threads)
+        await asyncio.wrap_future(backend.state.submit_impressions(shown))
+        for impression in shown:
+            meters().impressions.labels(impression.level.label).inc()
+        return _json(answer)
+
+    async def _events(self, request: Request) -> Response:
+        backend = self._backend()
+        events = contracts.parse_events(await _json_body(request), _now_ms())
+        accepted, duplicates = await asyncio.wrap_future(backend.state.submit_events(events))
+        meters().events.labels("accepted").inc(accepted)
+        meters().events.labels("duplicate").inc(duplicates)
+        event_ids = [event.event_id for event in events]
+        return _json(contracts.EventsAnswer(accepted=accepted, duplicates=duplicates, event_ids=event_ids))
+
+    async def _ready(self, request: Request) -> Response:
+        bundle = self._backend().champion()
+        return Response(json.dumps({"ready": True, "bundle_digest": bundle.digest}), media_type="application/json")
+
+    async def _openapi(self, request: Request) -> Response:
+        return Response(_openapi_document(), media_type="application/json")
+
+    def _backend(self) -> Backend:
+        if self.backend is None:
+            raise NotFoundError("service", "is still starting", mend="wait for /readyz")
+        return self.backend
+
+
+class Readiness:
+    """ASGI middleware that answers ``/readyz`` by the API: BentoML's own would be ready without a champion."""
+
+    def __init__(self, app: ASGIApp, api: Api) -> None:
+        self._app, self._api = app, api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on to whom it concerns."""
+        ours = scope["type"] == "http" and scope["path"] == "/readyz"
+        await (self._api if ours else self._app)(scope, receive, send)
+
+
+def _bundle_folder() -> Path:
+    if folder := os.environ.get(server.BUNDLE_VARIABLE):
+        return Path(folder)
+    from training.registry import champion_folder
+
+    return champion_folder()
+
+
+def _answer(
+    asked: contracts.RecommendRequest, slate: Slate, as_of_ms: int, now_ms: int
+) -> tuple[contracts.RecommendAnswer, list[Impression]]:
+    request_id = uuid.uuid4().hex
+    answer = contracts.RecommendAnswer(
+        request_id=request_id,
+        user_id=asked.user_id,
+        surface=asked.surface,
+        items=[
+            contracts.ShownItem(item_id=i.item_id, rank=i.rank, score=i.score, level=i.level, reason=i.reason)
+            for i in slate.items
+        ],
+        bundle_digest=slate.bundle_digest,
+        arm=slate.arm,
+        as_of_ms=as_of_ms,
+        served_ms=now_ms,
+        notes=slate.notes,
+    )
+    shown = [
+        Impression(
+            request_id=request_id,
+            user_id=asked.user_id,
+            surface=asked.surface.value,
+            item_id=item.item_id,
+            rank=item.rank,
+            score=item.score,
+            level=_LEVELS[item.level],
+            propensity=item.propensity,
+            arm=slate.arm,
+            bundle_digest=slate.bundle_digest,
+            ts=now_ms,
+        )
+        for item in slate.items
+    ]
+    return answer, shown
+
+
+async def _json_body(request: Request) -> bytes:
+    """The body, if it calls itself JSON and is not too large by its own word or in truth."""
+    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise RequestError(415, "content-type", "must be application/json", content_type, "set the header")
+    limit = f"must have at most {contracts.MAX_BODY} bytes"
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > contracts.MAX_BODY and "expect" in request.headers:
+        raise RequestError(413, "body", limit, int(declared), "send fewer events at once")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for part in request.stream():
+                size += len(part)
+                if size <= contracts.MAX_BODY:
+                    parts.append(part)
+                elif size > DISCARDED_BYTES:
+                    break
+    except TimeoutError:
+        raise RequestError(408, "body", f"must arrive within {BODY_TIMEOUT_S:g} s", mend="send it faster") from None
+    if size > contracts.MAX_BODY:
+        raise RequestError(413, "body", limit, size, "send fewer events at once")
+    return b"".join(parts)
+
+
+def _json(answer: Any, status: int = 200) -> Response:
+    return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@functools.cache
+def _openapi_document() -> bytes:
+    """OpenAPI 3.1 of the routes that are ours."""
+    models: list[type[BaseModel]] = [
+        contracts.RecommendRequest,
+        contracts.RecommendAnswer,
+        contracts.PostedEvent,
+        contracts.EventBatch,
+        contracts.EventsAnswer,
+        contracts.ErrorAnswer,
+    ]
+    template = "#/components/schemas/{model}"
+    _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=template)
+    statuses = {
+        "400": "The body is not JSON.",
+        "413": f"The body has more than {contracts.MAX_BODY} bytes.",
+        "415": "The content type is not application/json.",
+        "422": "A field breaks its rule.",
+        "503": "The service cannot answer now: no champion, or the state database cannot be used.",
+    }
+    conflict = {"409": "An event id was used before for another event."}
+
+    def content(*names: str) -> dict[str, Any]:
+        refs = [{"$ref": f"#/components/schemas/{name}"} for name in names]
+        return {"application/json": {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}}}
+
+    def post(summary: str, asked: list[str], answer: str, refusals: dict[str, str]) -> dict[str, Any]:
+        refused = {
+            status: {"description": description, "content": content("ErrorAnswer")}
+            for status, description in sorted(refusals.items())
+        }
+        answered = {"200": {"description": "Answered.", "content": content(answer)}}
+        body = {"required": True, "content": content(*asked)}
+        return {"post": {"summary": summary, "requestBody": body, "responses": answered | refused}}
+
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "stellar", "version": "1", "description": StellarService.__doc__},
+        "paths": {
+            "/recommend": post("Which items to show to a user.", ["RecommendRequest"], "RecommendAnswer", statuses),
+            "/events": post(
+                "Record what users did: one event or many.",
+                ["PostedEvent", "EventBatch"],
+                "EventsAnswer",
+                statuses | conflict,
+            ),
+        },
+        "components": {"schemas": schemas["$defs"]},
+    }
+    return json.dumps(document).encode()
+
+
+api = Api()
+
+
+class StellarService:
+    """Ranked items per user, from events as they arrive."""
+
+    def __init__(self) -> None:
+        server.follow_launcher()
+        api.backend = Backend.from_environment()
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Commit what is waiting."""
+        if api.backend is not None:
+            api.backend.state.close()
+
+
+#: What ``bentoml serve serving.service:stellar`` runs.
+stellar = bentoml.service(name=server.SERVICE_NAME)(StellarService)
+stellar.mount_asgi_app(api)
+stellar.add_asgi_middleware(Readiness, api=api)

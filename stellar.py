@@ -1,0 +1,421 @@
+"""The command line: every verb imports what it needs when it runs, so that help is instant."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from training.train import Notify
+
+app = typer.Typer(
+    help="E-commerce personalisation: from a shop's event log to ranked, explained and measured recommendations.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="Bring a shop's files in, describe them, or simulate a shop.", no_args_is_help=True)
+features_app = typer.Typer(help="Compute user and item matrices as of an instant.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(features_app, name="features")
+
+Json = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.")]
+Data = Annotated[Path, typer.Option("--data", help="Folder of a data set, as written by `stellar data ingest`.")]
+AsOf = Annotated[str | None, typer.Option(help="2011-11-09, or 80% of the events; default: leaves one horizon.")]
+Horizon = Annotated[float | None, typer.Option(help="Days after as-of whose purchases are the labels.")]
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+State = Annotated[str | None, typer.Option(help="Database of events and impressions, as a URL or an SQLite file.")]
+
+
+@data_app.command("ingest")
+def data_ingest(
+    folder: Annotated[Path, typer.Argument(help="Folder with the shop's files.")],
+    out: Annotated[Path, typer.Option(help="Folder of the data set to write.")],
+    source: Annotated[str, typer.Option(help="What the files are: tables, online_retail, retailrocket.")] = "tables",
+    max_reject_share: Annotated[
+        float, typer.Option(help="Share of a table's rows that may break the contract.", min=0, max=1)
+    ] = 0.01,
+    json_file: Json = None,
+) -> None:
+    """Check a shop's files against the contract, row by row, and write a data set; every reject is accounted for."""
+    from features.dataset import Dataset
+    from features.describe import describe, render
+    from features.ingest import ingest
+
+    with _bars() as (console, notify):
+        report = ingest(
+            folder, source, out, max_reject_share=max_reject_share, progress=lambda t, done, of: notify(t, done, of, {})
+        )
+    console.print(render(describe(Dataset.open(out))))
+    _write_json(json_file, report.to_json())
+
+
+@data_app.command("describe")
+def data_describe(
+    folder: Annotated[Path, typer.Argument(help="Folder of a data set.")], json_file: Json = None
+) -> None:
+    """Say what a data set holds: rows, rejects by reason, time range, users, items, popularity, missing values."""
+    from features.dataset import Dataset
+    from features.describe import describe, render
+
+    description = describe(Dataset.open(folder))
+    _console().print(render(description))
+    _write_json(json_file, description)
+
+
+@data_app.command("simulate")
+def data_simulate(
+    out: Annotated[Path, typer.Option(help="Folder to write events, items and users to.")],
+    events: Annotated[int, typer.Option(help="About how many events.", min=1_000, max=50_000_000)] = 200_000,
+    seed: Annotated[int, typer.Option(help="Everything follows from it.", min=0)] = 0,
+    null: Annotated[bool, typer.Option("--null", help="A shop without any taste: nothing to personalise.")] = False,
+) -> None:
+    """Write the log of a simulated shop with planted tastes, as files that `stellar data ingest` reads."""
+    from features.shop import Shop, ShopConfig
+
+    with _bars() as (console, notify):
+        counts = Shop(ShopConfig(seed=seed, events=events, null=null)).write(
+            out, progress=lambda done, of: notify("simulate", done, of, {})
+        )
+    console.print(", ".join(f"{count:,} {table}" for table, count in counts.items()), f"in {out}")
+
+
+@features_app.command("build")
+def features_build(
+    data: Annotated[Path, typer.Argument(help="Folder of a data set.")],
+    out: Annotated[Path, typer.Option(help="Folder of the snapshot to write.")],
+    as_of: AsOf = None,
+    state: State = None,
+    json_file: Json = None,
+) -> None:
+    """Compute the user matrix, item matrix, interactions and sequences as of an instant.
+
+    With --state, what the service recorded is read as part of the data set.
+    """
+    from features.dataset import Dataset
+    from features.engine import Engine
+    from features.instants import iso, parse_instant
+    from features.snapshot import build_snapshot
+
+    with Engine.duckdb() as engine:
+        dataset = Dataset.open(data)
+        if state is not None:
+            dataset = _with_state(dataset, state)
+        as_of_ms = dataset.last_ms + 1 if as_of is None else parse_instant(as_of, dataset, engine)
+        snapshot = build_snapshot(engine, dataset, as_of_ms)
+    snapshot.save(out)
+    summary = {
+        "as_of": iso(as_of_ms),
+        "digest": snapshot.digest,
+        "users": len(snapshot.users),
+        "items": len(snapshot.items),
+        "events": len(snapshot.sequences.items),
+        "user_features": list(snapshot.user_matrix.columns),
+        "item_features": list(snapshot.item_matrix.columns),
+    }
+    _console().print(
+        f"as of {summary['as_of']}: {summary['users']:,} users x {len(snapshot.user_matrix.columns)} features, "
+        f"{summary['items']:,} items x {len(snapshot.item_matrix.columns)}, digest {snapshot.digest[:12]}, in {out}"
+    )
+    _write_json(json_file, summary)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="bestsellers, history, cooccurrence, transformer, live or blend.")],
+    data: Data,
+    as_of: AsOf = None,
+    horizon_days: Horizon = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json_file: Json = None,
+) -> None:
+    """Fit a model on all that is known as of an instant, record it in MLflow and register it as challenger."""
+    from experiments.single import train_one
+    from features.dataset import Dataset
+
+    with _bars() as (console, notify):
+        result = train_one(Dataset.open(data), model, as_of, horizon_days, seed=seed, device=device, notify=notify)
+    console.print(
+        f"{model} as of {result['as_of']}: validation ndcg@20 {result['validation_ndcg@20']:.4f} over "
+        f"{result['n_validation']:,} users, registered as version {result['version']}"
+    )
+    _write_json(json_file, result)
+
+
+@app.command()
+def compare(
+    experiment: Annotated[Path, typer.Argument(help="YAML file of an experiment.")],
+    export: Annotated[Path | None, typer.Option(help="Folder for each arm's lists as Parquet.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Picture of the lifts, .png or .svg.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Run an offline A/B experiment: same users, same instant, paired intervals, a verdict per arm."""
+    from experiments.compare import compare as run_comparison
+    from experiments.experiment import read_experiment
+    from experiments.plots import lift_plot, save_plot
+    from experiments.render import render_report
+    from experiments.tracked import track
+    from features.dataset import Dataset
+    from features.engine import Engine
+
+    wanted = read_experiment(experiment)
+    dataset = Dataset.open(wanted.data)
+    with _bars() as (console, notify), Engine.duckdb() as engine:
+        comparison = run_comparison(engine, dataset, wanted, notify)
+        report = {
+            **comparison.report,
+            **track(comparison, dataset, wanted, lambda arm: notify(f"record {arm}", 0, 1, {})),
+        }
+    console.print(render_report(report))
+    for arm, version in report["versions"].items():
+        console.print(f"{arm} is version {version}: `stellar promote --version {version}`")
+    if export is not None:
+        comparison.export(export)
+    if plot is not None and comparison.lifts:
+        title = f"{wanted.name}: lift over {wanted.control}"
+        save_plot(lift_plot(comparison.lifts, metric=report["metric"], title=title, control=wanted.control), [plot])
+    _write_json(json_file, report)
+
+
+@app.command()
+def evaluate(
+    recommendations: Annotated[Path, typer.Option(help="Parquet file with user_id, item_id and rank.")],
+    data: Data,
+    as_of: AsOf = None,
+    horizon_days: Horizon = None,
+    k: Annotated[int, typer.Option(help="Length of the lists.", min=1, max=1000)] = 20,
+    replay: Annotated[str, typer.Option(help="as_of, or live: in the middle of a session.")] = "as_of",
+    json_file: Json = None,
+) -> None:
+    """Score a file of recommendations made anywhere, on the same users and labels as the arms of an experiment."""
+    from experiments.evaluate import evaluate as score
+    from features.dataset import Dataset
+
+    result = score(Dataset.open(data), recommendations, as_of, horizon_days, k, replay)
+    for group, numbers in result["groups"].items():
+        told = ", ".join(f"{name} {value['mean']:.4f}" for name, value in numbers["metrics"].items())
+        _console().print(f"{numbers['n_users']:,} {group} users: {told}")
+    _write_json(json_file, result)
+
+
+@app.command()
+def promote(
+    version: Annotated[int | None, typer.Option(help="Registered version; the challenger if absent.", min=1)] = None,
+    force: Annotated[bool, typer.Option("--force", help="Although the verdict is not ship; this is recorded.")] = False,
+) -> None:
+    """Make a registered bundle the champion, if its verdict is ship."""
+    from experiments.promote import promote as make_champion
+
+    promotion = make_champion(version, force=force)
+    told = f"by force, its verdict being {promotion.verdict}" if promotion.forced else "on the verdict ship"
+    _console().print(f"version {promotion.version.number} ({promotion.version.tags.get('arm')}) is champion, {told}")
+
+
+@app.command()
+def recommend(
+    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    k: Annotated[int, typer.Option(help="Items per user.", min=1, max=500)] = 20,
+    bundle: Annotated[Path | None, typer.Option(help="Folder of a bundle; the champion's if absent.")] = None,
+) -> None:
+    """Write the champion's recommendations for all users it knows, as of its snapshot."""
+    from serving.batch import recommend_all
+    from training.bundle import Bundle
+    from training.registry import champion_folder
+
+    loaded = Bundle.load(bundle or champion_folder())
+    with _bars() as (console, notify):
+        rows = recommend_all(loaded, k, out, lambda done, of: notify("recommend", done, of, {}))
+    console.print(f"{rows:,} rows for {len(loaded.users):,} users in {out}")
+
+
+@app.command()
+def serve(
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 3000,
+    workers: Annotated[int, typer.Option(min=1, max=64)] = 1,
+    bundle: Annotated[Path | None, typer.Option(help="Folder of a bundle; the champion's if absent.")] = None,
+    state: State = None,
+) -> None:
+    """Answer over HTTP: POST /recommend, POST /events, /livez, /readyz, /metrics, /openapi.json. Ctrl-C stops."""
+    from features.errors import NotFoundError
+    from serving import server
+    from training.registry import champion_folder
+
+    console = _console()
+    try:
+        folder = bundle or champion_folder()
+    except NotFoundError as missing:
+        folder = None
+        console.print(f"no champion yet: {missing}; events are accepted, /readyz says 503", style="yellow")
+    with server.start(host, port, bundle=folder, state_url=_state_url(state), workers=workers) as running:
+        console.print(f"serving at {running.url}, log in {running.log}")
+        status = running.wait()
+    if status:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ui(host: Host = "127.0.0.1", port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
+    """Open MLflow's pages on the store that runs are recorded in. Ctrl-C stops."""
+    from training.tracking_ui import serve_pages
+
+    console = _console()
+    with console.status("starting MLflow") as status, serve_pages(host, port) as pages:
+        status.stop()
+        console.print(f"MLflow at {pages.address}")
+        pages.wait()
+
+
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="A shop's files; a simulated shop if absent.")] = None,
+    source: Annotated[str, typer.Option(help="What the files are, as in `stellar data ingest`.")] = "tables",
+    events: Annotated[int, typer.Option(help="Events of the simulated shop.", min=1_000)] = 200_000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json_file: Json = None,
+) -> None:
+    """The whole path: events, features, models, a verdict in MLflow, ranked answers over HTTP."""
+    from experiments.demo import Stages, demo_experiment, run_experiment, talk
+    from experiments.render import render_conversation, render_report
+    from features.dataset import Dataset
+    from features.describe import describe, render
+    from features.ingest import ingest
+    from features.shop import Shop, ShopConfig
+
+    with _bars() as (console, notify):
+        stages = Stages(lambda sentence: console.rule(sentence, align="left"))
+        folder, out = data or _home() / "demo" / "shop", _home() / "demo" / f"data-{source}"
+        if data is None:
+            with stages.stage("simulate", f"Simulating a shop with {events:,} events"):
+                Shop(ShopConfig(seed=seed, events=events)).write(
+                    folder, progress=lambda done, of: notify("simulate", done, of, {})
+                )
+        with stages.stage("ingest", "Checking every row against the contract"):
+            ingest(folder, source, out, progress=lambda table, done, of: notify(table, done, of, {}))
+            console.print(render(describe(Dataset.open(out))))
+        name = f"demo {source}" if data is not None else "demo simulated"
+        experiment = demo_experiment(name, out, source, seed=seed)
+        comparison, result = run_experiment(out, experiment, stages, notify)
+    console.print(render_report(result))
+    if result["champion"]:
+        console.print(f"[bold]{result['champion']['arm']} may ship and is champion now[/bold]")
+        with stages.stage("serve", "Asking the running service"):
+            for conversation in talk(comparison):
+                console.print(render_conversation(conversation))
+    else:
+        console.print("no arm may ship: nothing is served")
+    result |= {"seconds": {**result["seconds"], **stages.seconds}, "peak_mb": round(stages.peak_mb, 1)}
+    console.rule("What to do next", align="left")
+    console.print(
+        "`stellar ui` shows the runs, `stellar serve` answers at port 3000, README says how to bring own data"
+    )
+    _write_json(json_file, result)
+
+
+@app.command()
+def benchmark(
+    name: Annotated[str, typer.Argument(help="simulated-shop.")],
+    seeds: Annotated[int, typer.Option(help="How many shops.", min=1)] = 5,
+    events: Annotated[int, typer.Option(help="Events of each.", min=10_000)] = 200_000,
+    json_file: Json = None,
+) -> None:
+    """Measure the platform where the truth is known."""
+    from features.errors import NotFoundError
+
+    if name != "simulated-shop":
+        raise NotFoundError("benchmark", "must be a known one", name, "choose simulated-shop")
+    from experiments.benchmarks.simulated_shop import benchmark_simulated_shop, render_benchmark
+
+    with _bars() as (console, notify):
+        result = benchmark_simulated_shop(range(seeds), events, notify)
+    console.print(render_benchmark(result))
+    _write_json(json_file, result)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    # A pipe has no width: tables must not be squeezed into the 80 columns that would be guessed.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+
+def _home() -> Path:
+    from features.home import home
+
+    return home()
+
+
+@contextmanager
+def _bars() -> Iterator[tuple[Console, Notify]]:
+    """A console, and a callback that shows a progress bar per stage on the terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = _console()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, TextColumn("{task.fields[metrics]}"), console=console, transient=True) as progress:
+        tasks: dict[str, Any] = {}
+
+        def notify(stage: str, done: int, of: int, metrics: dict[str, float]) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=of, metrics="")
+            progress.update(tasks[stage], completed=done, total=of)
+            if metrics:
+                told = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+                progress.update(tasks[stage], metrics=told)
+
+        yield console, notify
+
+
+def _state_url(state: str | None) -> str:
+    from serving import server
+
+    if state is None:
+        return server.default_state_url()
+    return state if "://" in state else f"sqlite:///{Path(state).resolve()}"
+
+
+def _with_state(dataset: Any, state: str) -> Any:
+    """The data set and what the service recorded since, as one data set."""
+    from features.append import with_recorded
+    from serving.state import State as Database
+
+    database = Database.open(_state_url(state))
+    try:
+        return with_recorded(dataset, database.events_frame(), database.impressions_frame(), _home() / "recorded")
+    finally:
+        database.close()
+
+
+def _write_json(path: Path | None, content: dict[str, Any]) -> None:
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Run a verb. What the caller can mend is one line and exit status 2."""
+    from features.errors import StellarError
+
+    try:
+        app()
+    except StellarError as error:
+        print(f"stellar: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"stellar: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What tests of all layers share: the real data if it is there, and small shops that are made once per run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from features.dataset import Dataset
+from features.ingest import ingest
+from features.shop import Shop, ShopConfig
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_written_outside(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Runs, bundles and state of tests go to a folder of their own."""
+    os.environ["STELLAR_HOME"] = str(tmp_path_factory.mktemp("home"))
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; tests that need it are skipped where it is not set."""
+    folder = os.environ.get("STELLAR_DATA")
+    if not folder:
+        pytest.skip("STELLAR_DATA is not set: real-data tests need the folder of public data sets")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def shop() -> Shop:
+    """A small simulated shop whose truth tests may ask for."""
+    return Shop(ShopConfig(seed=7, events=30_000))
+
+
+@pytest.fixture(scope="session")
+def shop_files(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the small shop writes."""
+    folder = tmp_path_factory.mktemp("shop")
+    shop.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shop_data(shop_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The small shop as a data set."""
+    out = tmp_path_factory.mktemp("data") / "shop"
+    ingest(shop_files, "tables", out)
+    return Dataset.open(out)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--fail-on-skip``: for the gate, where everything that tests need is there."""
+    parser.addoption("--fail-on-skip", action="store_true", help="a skipped test fails the run")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  # type: ignore[no-untyped-def]
+    """Turn a skip into a failure where the gate asks for it."""
+    report = yield
+    if report.skipped and item.config.getoption("--fail-on-skip"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which the gate does not allow: {report.longrepr}"
+    return report

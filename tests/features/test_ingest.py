@@ -1,0 +1,396 @@
+"""Data in: every row is accounted for, the right reason is given, and nothing half-made is ever left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import features.ingest
+import features.staging
+from features.check import check
+from features.contracts import EVENTS
+from features.dataset import Dataset
+from features.engine import Engine
+from features.errors import ConfigError, ConflictError, InputError, NotFoundError
+from features.ingest import IngestReport, ingest
+
+NOW = 1_000_000
+COLUMNS = [
+    "event_id",
+    "user_id",
+    "item_id",
+    "event_type",
+    "ts",
+    "order_id",
+    "quantity",
+    "unit_price_cents",
+    "properties",
+]
+
+GOOD: dict[str, dict[str, Any]] = {
+    "events": {"event_id": "e1", "user_id": "u1", "item_id": "i1", "event_type": "view", "ts": "1000"},
+    "items": {"item_id": "i1", "valid_from": "0", "category": "mugs", "available": "true"},
+    "users": {"user_id": "u1", "valid_from": "0", "country": "Eire"},
+    "impressions": {
+        "request_id": "r1",
+        "user_id": "u1",
+        "surface": "home",
+        "item_id": "i1",
+        "rank": "1",
+        "score": "0.5",
+        "level": "3",
+        "propensity": "1",
+        "arm": "champion",
+        "bundle_digest": "ab",
+        "ts": "1000",
+    },
+}
+
+
+def write(
+    folder: Path, table: str, rows: list[dict[str, Any]], form: str = "csv", columns: list[str] | None = None
+) -> None:
+    """A table as a CSV file, a Parquet file of text, or a folder of two Parquet files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame(rows, columns=columns or list(rows[0]), dtype="str")
+    if form == "csv":
+        frame.to_csv(folder / f"{table}.csv", index=False)
+    elif form == "parquet":
+        frame.to_parquet(folder / f"{table}.parquet")
+    else:
+        (folder / table).mkdir()
+        half = len(frame) // 2
+        frame[:half].to_parquet(folder / table / "1.parquet")
+        frame[half:].to_parquet(folder / table / "2.parquet")
+
+
+def run(tmp_path: Path, name: str = "shop", **options: Any) -> IngestReport:
+    return ingest(tmp_path / name, "tables", tmp_path / f"{name}-out", now_ms=NOW, **options)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_tables_become_a_dataset(tmp_path: Path) -> None:
+    events = [
+        {"event_id": "b", "user_id": "u1", "item_id": "i1", "event_type": "purchase", "ts": 30, "quantity": 2},
+        {"event_id": "a", "user_id": "u2", "item_id": "i2", "event_type": "view", "ts": 30, "quantity": None},
+        {"event_id": "c", "user_id": "u1", "item_id": None, "event_type": "search", "ts": 10, "quantity": None},
+    ]
+    (tmp_path / "shop").mkdir()
+    pq.write_table(pa.Table.from_pylist(events), tmp_path / "shop" / "events.parquet")
+    write(tmp_path / "shop", "items", [{**GOOD["items"], "colour": "red", "price_cents": "250"}])
+    write(tmp_path / "shop", "users", [{**GOOD["users"], "age_band": "30-39"}])
+    write(tmp_path / "shop", "impressions", [GOOD["impressions"]])
+    seen: list[tuple[str, int, int]] = []
+    report = run(tmp_path, progress=lambda *step: seen.append(step))
+    assert seen == [("events", 3, 3), ("items", 1, 1), ("users", 1, 1), ("impressions", 1, 1)]
+    assert (report.first_ms, report.last_ms) == (10, 30)
+    assert (report.tables["items"].added, report.tables["users"].added) == (1, 1)
+    assert names(report.out) == [
+        *("dataset.json", "events.parquet", "impressions.parquet", "items.parquet", "rejects.parquet", "users.parquet"),
+    ]
+    dataset = Dataset.open(report.out)
+    assert dataset.attributes == ("country", "age_band")
+    assert (dataset.first_ms, dataset.last_ms, dataset.digest) == (10, 30, report.digest)
+    assert dataset.order_within_session
+    with Engine.duckdb(threads=1) as engine:
+        assert engine.to_arrow(dataset.events(engine))["event_id"].to_pylist() == ["c", "a", "b"]
+        items = engine.to_arrow(dataset.items(engine)).to_pylist()
+        users = engine.to_arrow(dataset.users(engine)).to_pylist()
+        impressions = dataset.impressions(engine)
+        assert impressions is not None
+        assert engine.to_arrow(impressions)["propensity"].to_pylist() == [1.0]
+    known = {"brand": None, "title": None, "available": True}
+    assert items == [
+        {**known, "item_id": "i1", "valid_from": 0, "category": "mugs", "price_cents": 250, "colour": "red"},
+        {**known, "item_id": "i2", "valid_from": 30, "category": "unknown", "price_cents": None, "colour": None},
+    ]
+    assert users == [
+        {"user_id": "u1", "valid_from": 0, "consents": None, "country": "Eire", "age_band": "30-39"},
+        {"user_id": "u2", "valid_from": 30, "consents": None, "country": None, "age_band": None},
+    ]
+
+
+def test_without_items_and_users_both_follow_from_the_events(tmp_path: Path) -> None:
+    write(tmp_path / "shop", "events", [GOOD["events"], {**GOOD["events"], "event_id": "e2", "ts": "900"}])
+    dataset = Dataset.open(run(tmp_path).out)
+    assert dataset.attributes == ()
+    with Engine.duckdb(threads=1) as engine:
+        assert dataset.impressions(engine) is None
+        assert engine.to_arrow(dataset.items(engine)).select(["item_id", "valid_from", "category"]).to_pylist() == [
+            {"item_id": "i1", "valid_from": 900, "category": "unknown"}
+        ]
+        assert engine.to_arrow(dataset.users(engine))["user_id"].to_pylist() == ["u1"]
+
+
+_TYPES = "view, search, add_to_cart, remove_from_cart, purchase, refund, exit_intent"
+
+
+def _is_integer(text: str) -> bool:
+    try:
+        return int(text) == float(text)
+    except ValueError:
+        return False
+
+
+def first_reason(row: dict[str, str]) -> str | None:
+    """The rules once more, in plain Python and one row at a time; the first one in the contract's order counts."""
+    checks: list[tuple[bool, str]] = [
+        (not row["event_id"], "event_id must not be empty"),
+        (not row["user_id"], "user_id must not be empty"),
+        (not row["event_type"], "event_type must not be empty"),
+        (row["event_type"] not in _TYPES.split(", "), f"event_type must be one of {_TYPES}"),
+        (bool(row["ts"]) and not _is_integer(row["ts"]), "ts must be an integer"),
+        (not row["ts"], "ts must not be empty"),
+        (_is_integer(row["ts"]) and int(row["ts"]) < 1, "ts must be at least 1"),
+        (_is_integer(row["ts"]) and int(row["ts"]) > NOW, "ts must not be in the future"),
+        (bool(row["quantity"]) and not _is_integer(row["quantity"]), "quantity must be an integer"),
+        (_is_integer(row["quantity"]) and int(row["quantity"]) < 1, "quantity must be at least 1"),
+        (
+            not row["item_id"] and row["event_type"] not in ("search", "exit_intent"),
+            "item_id must be given for view, add_to_cart, purchase, remove_from_cart, refund",
+        ),
+    ]
+    return next((reason for broken, reason in checks if broken), None)
+
+
+dirty_rows = st.lists(
+    st.fixed_dictionaries({
+        "event_id": st.sampled_from(["", *(f"e{i}" for i in range(60))]),
+        "user_id": st.sampled_from(["u1", "u2", "u3", "u4", ""]),
+        "item_id": st.sampled_from(["i1", "i2", "i3", ""]),
+        "event_type": st.sampled_from([*_TYPES.split(", "), "buy", ""]),
+        "ts": st.sampled_from(["5", "17", str(NOW), "0", "-4", str(NOW + 1), "soon", "1.5", ""]),
+        "quantity": st.sampled_from(["", "1", "20", "0", "two"]),
+    }),
+    min_size=20,
+    max_size=120,
+)  # fmt: skip
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(rows=dirty_rows)
+def test_random_dirty_rows_get_the_reason_that_plain_python_gives(rows: list[dict[str, str]]) -> None:
+    _, breaches = check(EVENTS, pa.Table.from_pylist(rows), NOW)
+    expected = {i: reason for i, row in enumerate(rows) if (reason := first_reason(row))}
+    assert dict(zip(breaches["position"].to_pylist(), breaches["reason"].to_pylist(), strict=True)) == expected
+
+
+def dirty(seed: int, n: int = 400) -> list[dict[str, str]]:
+    """Rows of which some are broken and some repeat an earlier event_id."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(n):
+        row = {
+            "event_id": f"e{rng.integers(n) if rng.random() < 0.1 else i}",
+            "user_id": f"u{rng.integers(20)}",
+            "item_id": f"i{rng.integers(30)}",
+            "event_type": str(rng.choice(["view", "purchase", "search"])),
+            "ts": str(rng.integers(1, NOW)),
+            "quantity": str(rng.choice(["", "1", "3"])),
+        }
+        if rng.random() < 0.2:
+            row[str(rng.choice(list(row)))] = str(rng.choice(["", "x", "-1"]))
+        rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "folder"])
+def test_every_rejected_row_is_kept_with_its_place_and_reason(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features.staging, "_BATCH_ROWS", 150)
+    rows = dirty(seed=1)
+    write(tmp_path / "shop", "events", rows, form)
+    report = run(tmp_path, max_reject_share=1)
+    expected, seen = {}, set()
+    for i, row in enumerate(rows):
+        reason = first_reason(row) or ("event_id must not repeat" if row["event_id"] in seen else None)
+        if reason is None:
+            seen.add(row["event_id"])
+            continue
+        place = (f"events/{1 + i // 200}.parquet", i % 200 + 1) if form == "folder" else (f"events.{form}", i + 1)
+        expected[place] = (reason, row)
+    rejects = pq.read_table(report.rejects).to_pylist()
+    found = {(row["source_file"], row["source_row"]): (row["reason"], json.loads(row["row"])) for row in rejects}
+    missing = None if form == "csv" else ""
+    assert found == {
+        place: (reason, {name: value or missing for name, value in row.items()})
+        for place, (reason, row) in expected.items()
+    }
+    events = report.tables["events"]
+    assert events.contract == Counter(reason for reason, _ in expected.values())
+    assert (events.rows_in, events.accepted) == (len(rows), len(rows) - len(expected))
+    assert len(pq.read_table(report.out / "events.parquet")) == events.accepted
+    assert {(row["kind"], row["table"]) for row in rejects} == {("contract", "events")}
+
+
+def test_neither_file_format_nor_row_order_nor_batches_change_the_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row for row in {row["event_id"]: row for row in dirty(seed=2)}.values() if not first_reason(row)]
+    users = [
+        {"user_id": f"u{i}", "valid_from": "0", "age": str(i), "country": "Eire" if i % 2 else ""} for i in range(20)
+    ]
+    digests = []
+    for number, form in enumerate(["csv", "parquet", "folder", "csv"]):
+        folder = tmp_path / f"shop{number}"
+        order = np.random.default_rng(number).permutation(len(rows))
+        write(folder, "events", [rows[i] for i in order], form)
+        write(
+            folder,
+            "users",
+            users[::-1] if number else users,
+            form,
+            ["age", "user_id", "valid_from", "country"][:: 1 - 2 * (number % 2)],
+        )
+        digests.append(run(tmp_path, folder.name).digest)
+        monkeypatch.setattr(features.staging, "_BATCH_ROWS", 150)
+    assert len(set(digests)) == 1
+    changed = [{**rows[0], "quantity": "9"}, *rows[1:]]
+    write(tmp_path / "other", "events", changed)
+    write(tmp_path / "other", "users", users)
+    assert run(tmp_path, "other").digest not in digests
+
+
+def test_too_many_breaches_fail_and_leave_only_the_account(tmp_path: Path) -> None:
+    rows = [{**GOOD["events"], "event_id": f"e{i}", "quantity": "abc" if i in (7, 9, 11) else "1"} for i in range(100)]
+    write(tmp_path / "shop", "events", rows)
+    with pytest.raises(InputError) as raised:
+        run(tmp_path)
+    message = str(raised.value)
+    failed = tmp_path / "shop-out.rejected"
+    assert message.startswith(
+        "events.quantity must be an integer, received 'abc'; first in events.csv row 8, 3 of 100 rows"
+    )
+    assert str(failed / "rejects.parquet") in message
+    assert message.endswith("--max-reject-share 0.03")
+    assert "\n" not in message
+    assert names(tmp_path) == ["shop", "shop-out.rejected"]
+    assert names(failed) == ["rejects.parquet", "report.json"]
+    assert pq.read_table(failed / "rejects.parquet")["source_row"].to_pylist() == [8, 10, 12]
+    report = json.loads((failed / "report.json").read_text())
+    assert report["tables"]["events"]["contract"] == {"quantity must be an integer": 3}
+    assert report["error"] == message
+    assert run(tmp_path, max_reject_share=0.03).tables["events"].accepted == 97
+    assert names(tmp_path) == ["shop", "shop-out"]
+
+
+def test_nothing_left_of_the_events_is_no_dataset(tmp_path: Path) -> None:
+    write(tmp_path / "shop", "events", [{**GOOD["events"], "ts": "-1"}])
+    with pytest.raises(
+        InputError, match=r"events must have a row that can be used, received 'ts must be at least 1 \(1\)'"
+    ):
+        run(tmp_path, max_reject_share=1)
+
+
+def test_a_dataset_is_replaced_only_by_a_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "shop", "events", [GOOD["events"]])
+    before = run(tmp_path).digest
+    write(tmp_path / "shop", "events", [{**GOOD["events"], "ts": "soon"}])
+    with pytest.raises(InputError):
+        run(tmp_path)
+    assert Dataset.open(tmp_path / "shop-out").digest == before
+    write(tmp_path / "shop", "events", [{**GOOD["events"], "ts": "7"}])
+    with monkeypatch.context() as patch:
+        patch.setattr(features.ingest, "content_digest", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path)
+    assert Dataset.open(tmp_path / "shop-out").digest == before
+    assert names(tmp_path) == ["shop", "shop-out", "shop-out.rejected"]
+    assert run(tmp_path).digest != before
+    assert names(tmp_path) == ["shop", "shop-out"]
+
+
+def _interrupt(*_: object) -> str:
+    raise KeyboardInterrupt
+
+
+def test_what_a_killed_run_left_is_cleaned_up(tmp_path: Path) -> None:
+    write(tmp_path / "shop", "events", [GOOD["events"]])
+    digest = run(tmp_path).digest
+    (tmp_path / "shop-out").rename(tmp_path / ".shop-out.replaced")
+    (tmp_path / ".shop-out.partial").mkdir()
+    (tmp_path / ".shop-out.partial" / "events.parquet").write_text("half")
+    write(tmp_path / "shop", "events", [{**GOOD["events"], "ts": "soon"}])
+    with pytest.raises(InputError):
+        run(tmp_path)
+    assert Dataset.open(tmp_path / "shop-out").digest == digest
+    assert names(tmp_path) == ["shop", "shop-out", "shop-out.rejected"]
+
+
+def test_what_a_run_killed_at_its_very_end_left_is_cleaned_up(tmp_path: Path) -> None:
+    write(tmp_path / "shop", "events", [GOOD["events"]])
+    run(tmp_path)
+    shutil.copytree(tmp_path / "shop-out", tmp_path / ".shop-out.replaced")
+    run(tmp_path)
+    assert names(tmp_path) == ["shop", "shop-out"]
+
+
+def test_the_old_dataset_comes_back_if_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "shop", "events", [GOOD["events"]])
+    before = run(tmp_path).digest
+    write(tmp_path / "shop", "events", [{**GOOD["events"], "ts": "7"}])
+    rename = Path.rename
+
+    def fail_for_the_new_one(path: Path, target: Path) -> Path:
+        if path.name.endswith(".partial"):
+            raise OSError("disk gone")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail_for_the_new_one)
+        with pytest.raises(OSError, match="disk gone"):
+            run(tmp_path)
+    assert Dataset.open(tmp_path / "shop-out").digest == before
+    assert names(tmp_path) == ["shop", "shop-out"]
+
+
+def test_what_is_not_a_dataset_is_never_replaced(tmp_path: Path) -> None:
+    write(tmp_path / "shop", "events", [GOOD["events"]])
+    (tmp_path / "shop-out").mkdir()
+    (tmp_path / "shop-out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConflictError, match=r"must be new, empty, or hold dataset\.json"):
+        run(tmp_path)
+    assert names(tmp_path / "shop-out") == ["thesis.txt"]
+    for out in (tmp_path, tmp_path / "shop"):
+        with pytest.raises(ConflictError, match="must not hold the files that are read"):
+            ingest(tmp_path / "shop", "tables", out)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="must be a place to write to"):
+        ingest(tmp_path / "shop", "tables", tmp_path / "file" / "out")
+
+
+def test_the_folder_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="shop must be a folder"):
+        run(tmp_path)
+    assert names(tmp_path) == []
+
+
+def test_files_that_cannot_be_read_leave_nothing_behind(tmp_path: Path) -> None:
+    write(tmp_path / "shop", "events", [{**GOOD["events"], "colour": "red"}])
+    with pytest.raises(InputError, match="column 'colour' is not a column of events"):
+        run(tmp_path)
+    assert names(tmp_path) == ["shop"]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_is_from_0_to_1(tmp_path: Path, share: float) -> None:
+    write(tmp_path / "shop", "events", [GOOD["events"]])
+    with pytest.raises(ConfigError, match="--max-reject-share must be from 0 to 1"):
+        run(tmp_path, max_reject_share=share)

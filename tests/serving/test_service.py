@@ -1,0 +1,369 @@
+"""The endpoint: what it answers, records, refuses, and keeps when it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from prometheus_client import REGISTRY
+
+from features.errors import ConfigError, NotFoundError
+from features.schema import EventType, Level
+from features.sequences import Histories, Ragged
+from features.snapshot import Snapshot
+from features.split import Group, Labelled
+from serving import policy, server
+from serving.contracts import CLOCK_SKEW_MS, MAX_BODY
+from serving.service import Api, Backend, Readiness
+from serving.state import LiveEvent, State
+from training.blend import Blend
+from training.bundle import Bundle, save_bundle
+from training.recommender import TrainingSet
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class TinyBundle:
+    """A bundle as small as the service can see it."""
+
+    digest: str = "digest"
+    as_of_ms: int = 1_600_000_000_000
+
+
+def live_first(
+    request: policy.Request, events: list[LiveEvent], bundle: TinyBundle, unavailable: frozenset[str] = frozenset()
+) -> policy.Slate:
+    """A policy that can be foretold: what the user touched, latest first, then items by name."""
+    assert all(bundle.as_of_ms <= event.ts < request.now_ms for event in events)
+    touched = [event.item_id for event in reversed(events) if event.item_id]
+    ids = [item for item in dict.fromkeys([*touched, "a", "b", "c"]) if item not in request.exclude][: request.k]
+    items = [
+        policy.SlateItem(item, rank, 1 / rank, (Level.LIVE if item in touched else Level.POPULAR).label, "why", 0.5)
+        for rank, item in enumerate(ids, 1)
+    ]
+    return policy.Slate(items, bundle.digest, "champion", ["a note"])
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    state = State.open(f"sqlite:///{tmp_path / 'state.db'}")
+    yield state
+    state.close()
+
+
+@pytest.fixture
+def api(state: State, monkeypatch: pytest.MonkeyPatch) -> Api:
+    monkeypatch.setattr(policy, "decide", live_first)
+    return Api(Backend(state, TinyBundle()))  # type: ignore[arg-type]
+
+
+def send(app: Any, method: str, path: str, **content: Any) -> httpx.Response:
+    async def sent() -> httpx.Response:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop") as client:
+            return await client.request(method, path, **content)
+
+    return asyncio.run(sent())
+
+
+def post(app: Any, path: str, body: Any) -> httpx.Response:
+    return send(app, "POST", path, json=body)
+
+
+def items(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [item["item_id"] for item in answer.json()["items"]]
+
+
+def complaint(answer: httpx.Response) -> dict[str, Any]:
+    """The error of a refusal, which all have in one form."""
+    assert answer.headers["content-type"] == "application/json"
+    error: dict[str, Any] = answer.json()["error"]
+    assert set(error) == {"field", "rule", "received", "mend"}
+    assert "Traceback" not in answer.text
+    return error
+
+
+def test_an_event_changes_the_next_answer_of_that_user_alone(api: Api) -> None:
+    assert items(post(api, "/recommend", {"user_id": "ann", "k": 2})) == ["a", "b"]
+    posted = post(api, "/events", {"user_id": "ann", "event_type": "view", "item_id": "lamp"})
+    assert (posted.json()["accepted"], posted.json()["duplicates"], len(posted.json()["event_ids"])) == (1, 0, 1)
+    answer = post(api, "/recommend", {"user_id": "ann", "k": 2})
+    assert items(answer) == ["lamp", "a"]
+    assert [(item["rank"], item["level"], item["reason"]) for item in answer.json()["items"]] == [
+        (1, "L4", "why"),
+        (2, "popular", "why"),
+    ]
+    assert items(post(api, "/recommend", {"user_id": "bob", "k": 2})) == ["a", "b"]
+
+
+def test_an_event_from_a_clock_that_runs_ahead_counts_at_once(api: Api) -> None:
+    ahead = time.time_ns() // 1_000_000 + CLOCK_SKEW_MS // 2
+    post(api, "/events", {"user_id": "ann", "event_type": "view", "item_id": "lamp", "ts": ahead})
+    answer = post(api, "/recommend", {"user_id": "ann"})
+    assert items(answer)[0] == "lamp"
+    assert answer.json()["served_ms"] == ahead + 1
+
+
+def test_what_the_snapshot_knew_is_not_read_again(api: Api) -> None:
+    before = TinyBundle().as_of_ms - 1
+    post(api, "/events", {"user_id": "ann", "event_type": "view", "item_id": "lamp", "ts": before})
+    assert items(post(api, "/recommend", {"user_id": "ann"})) == ["a", "b", "c"]
+
+
+def test_one_impression_is_recorded_for_each_item_shown(api: Api, state: State) -> None:
+    question = {"user_id": "ann", "k": 3, "surface": "cart", "exclude": ["b"]}
+    answers = [post(api, "/recommend", question).json() for _ in range(2)]
+    frame = state.impressions_frame()
+    for answer in answers:
+        rows = frame[frame["request_id"] == answer["request_id"]]
+        assert list(rows["item_id"]) == [item["item_id"] for item in answer["items"]] == ["a", "c"]
+        assert list(rows["rank"]) == [1, 2]
+        assert list(rows["score"]) == [1.0, 0.5]
+        constant = {name: rows[name].unique().tolist() for name in frame.columns.drop(["item_id", "rank", "score"])}
+        assert constant == {
+            "request_id": [answer["request_id"]],
+            "user_id": ["ann"],
+            "surface": ["cart"],
+            "level": [int(Level.POPULAR)],
+            "propensity": [0.5],
+            "arm": ["champion"],
+            "bundle_digest": ["digest"],
+            "ts": [answer["served_ms"]],
+        }
+    assert len(frame) == 4
+
+
+def test_an_answer_states_where_it_comes_from(api: Api) -> None:
+    answer = post(api, "/recommend", {"user_id": "ann", "surface": "email"}).json()
+    assert (answer["bundle_digest"], answer["arm"], answer["notes"]) == ("digest", "champion", ["a note"])
+    assert (answer["user_id"], answer["surface"], answer["as_of_ms"]) == ("ann", "email", TinyBundle().as_of_ms)
+
+
+def test_a_repeated_event_is_accepted_once_and_a_changed_one_refused(api: Api, state: State) -> None:
+    event = {"event_id": "e1", "user_id": "ann", "event_type": "purchase", "item_id": "lamp", "unit_price_cents": 5}
+    assert [post(api, "/events", event).json()["accepted"] for _ in range(2)] == [1, 0]
+    refused = post(api, "/events", {"events": [{**event, "event_id": "e2"}, event | {"unit_price_cents": 6}]})
+    assert refused.status_code == 409
+    assert (complaint(refused)["field"], complaint(refused)["received"]) == ("event_id", "e1")
+    assert list(state.events_frame()["event_id"]) == ["e1"]
+
+
+def test_a_bad_field_is_answered_with_its_path(api: Api, state: State) -> None:
+    good = {"user_id": "ann", "event_type": "view", "item_id": "lamp"}
+    refused = post(api, "/events", {"events": [good, good | {"unit_price_cents": "12"}]})
+    assert refused.status_code == 422
+    assert complaint(refused)["field"] == "events.1.unit_price_cents"
+    assert state.events_frame().empty
+    assert post(api, "/recommend", {"user_id": "ann", "k": 10**9}).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["/recommend", "/events"])
+def test_the_wrong_form_is_refused_before_the_content(api: Api, path: str) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(32):
+            yield b"x" * 65_536
+
+    json_type = {"content-type": "application/json; charset=utf-8"}
+    refused = [
+        send(api, "POST", path, content=b"{}", headers={"content-type": "text/plain"}),
+        send(api, "POST", path, content=b"{}"),
+        send(api, "POST", path, content=b"x" * (MAX_BODY + 1), headers=json_type),
+        send(api, "POST", path, content=chunks(), headers=json_type),
+        send(api, "POST", path, content=b"{'user_id': 1}", headers=json_type),
+        send(api, "GET", path),
+        send(api, "POST", path + "/x", json={}),
+    ]
+    assert [answer.status_code for answer in refused] == [415, 415, 413, 413, 400, 405, 404]
+    fields = [complaint(answer)["field"] for answer in refused]
+    assert fields == ["content-type", "content-type", "body", "body", "body", "method", "path"]
+
+
+def test_a_body_of_exactly_the_limit_is_read(api: Api) -> None:
+    body = json.dumps({"user_id": "ann"}).encode().ljust(MAX_BODY)
+    answer = send(api, "POST", "/recommend", content=body, headers={"content-type": "application/json"})
+    assert items(answer) == ["a", "b", "c"]
+
+
+def test_without_a_champion_events_are_accepted_and_nothing_is_recommended(state: State) -> None:
+    missing = NotFoundError("model", "has no champion", mend="run `stellar promote`")
+    api = Api(Backend(state, missing))
+    assert post(api, "/events", {"user_id": "ann", "event_type": "exit_intent"}).status_code == 200
+    for refused in (post(api, "/recommend", {"user_id": "ann"}), send(Readiness(api, api), "GET", "/readyz")):
+        assert refused.status_code == 503
+        assert complaint(refused) == {
+            "field": "model",
+            "rule": "has no champion",
+            "received": None,
+            "mend": "run `stellar promote`",
+        }
+
+
+def test_ready_with_a_champion(api: Api) -> None:
+    assert send(api, "GET", "/readyz").json() == {"ready": True, "bundle_digest": "digest"}
+
+
+def test_a_state_that_fails_is_answered_with_503(api: Api, state: State) -> None:
+    state.close()
+    refused = post(api, "/events", {"user_id": "ann", "event_type": "exit_intent"})
+    assert (refused.status_code, complaint(refused)["field"]) == (503, "state")
+
+
+def test_a_defect_is_answered_without_a_traceback(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def defective(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(policy, "decide", defective)
+    refused = post(api, "/recommend", {"user_id": "ann"})
+    assert refused.status_code == 500
+    assert complaint(refused)["field"] == "service"
+    assert "secret" not in refused.text
+
+
+def test_meters_count_requests_items_and_events(api: Api) -> None:
+    def read() -> list[float]:
+        names = [
+            ("stellar_requests_total", {"route": "/recommend", "status": "200"}),
+            ("stellar_requests_total", {"route": "other", "status": "404"}),
+            ("stellar_request_seconds_count", {"route": "/recommend"}),
+            ("stellar_impressions_total", {"level": "popular"}),
+            ("stellar_events_total", {"outcome": "accepted"}),
+            ("stellar_events_total", {"outcome": "duplicate"}),
+        ]
+        return [REGISTRY.get_sample_value(name, labels) or 0.0 for name, labels in names]
+
+    before = read()
+    post(api, "/recommend", {"user_id": "ann", "k": 2})
+    event = {"event_id": "e", "user_id": "bob", "event_type": "search", "query": "lamp"}
+    post(api, "/events", {"events": [event, event, event | {"event_id": "f"}]})
+    send(api, "GET", "/a/scanner/was/here")
+    assert [after - earlier for after, earlier in zip(read(), before, strict=True)] == [1, 1, 1, 2, 2, 1]
+
+
+def test_openapi_documents_both_routes_with_their_errors(api: Api) -> None:
+    document = send(api, "GET", "/openapi.json").json()
+    assert document["openapi"].startswith("3.")
+    common = {"200", "400", "413", "415", "422", "503"}
+    assert set(document["paths"]["/recommend"]["post"]["responses"]) == common
+    assert set(document["paths"]["/events"]["post"]["responses"]) == common | {"409"}
+    schemas = document["components"]["schemas"]
+    assert schemas["RecommendRequest"]["properties"]["k"]["maximum"] == 500
+    assert schemas["PostedEvent"]["required"] == ["event_type", "user_id"]
+    references = {text.split('"')[0] for text in json.dumps(document).split("#/components/schemas/")[1:]}
+    assert references <= set(schemas)
+
+
+def test_importing_the_service_loads_neither_models_nor_tracking_nor_engines() -> None:
+    heavy = ["mlflow", "optuna", "pyspark", "torch", "pandas", "ibis"]
+    code = f"import sys, serving.service; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True).strip() == "[]"
+
+
+def test_a_port_in_use_and_an_unknown_host_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    monkeypatch.setattr(server, "PORT_TIMEOUT_S", 0.2)
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigError, match=r"port must be free.*choose another"):
+            server.start("127.0.0.1", taken.getsockname()[1], bundle=None, state_url=url)
+    with pytest.raises(ConfigError, match="host must be a known"):
+        server.start("no.such.host.invalid", 0, bundle=None, state_url=url)
+
+
+def tiny_bundle(folder: Path) -> Bundle:
+    """Twenty users of whom each bought one pair of three: lamp and bulb, vase and flowers, or mug and tea."""
+    names = ["bulb", "flowers", "lamp", "mug", "tea", "vase"]
+    pairs = np.array([[2, 0], [5, 1], [3, 4]])
+    items = pd.DataFrame({"category": "all", "available": True, "popularity": 1}, pd.Index(names, name="item_id"))
+    users = pd.DataFrame(index=pd.Index([f"u{n:02d}" for n in range(20)], name="user_id"))
+    as_of_ms, n = TinyBundle().as_of_ms, len(users)
+    bought = pairs[np.arange(n) % 3]
+    histories = Histories(
+        user_ids=users.index.to_numpy(dtype=object),
+        as_of_ms=np.full(n, as_of_ms),
+        snapshot_ms=np.full(n, as_of_ms),
+        offsets=np.arange(0, 2 * n + 1, 2),
+        items=bought.ravel().astype(np.int32),
+        event_types=np.tile([EventType.VIEW.code, EventType.PURCHASE.code], n).astype(np.int8),
+        ts=as_of_ms - 1_000 + np.arange(2 * n),
+    )
+    snapshot = Snapshot(as_of_ms, "source", (), users, items, histories)
+    labels = Ragged(np.arange(n + 1), bought[:, 1].astype(np.int32))
+    later = Labelled(histories, labels, snapshot.items, np.full(n, Group.WARM, dtype=object))
+    blend = Blend(parts=("live",)).fit(TrainingSet(snapshot, later))
+    return save_bundle(folder, blend, snapshot, arm="tiny", policy={})
+
+
+LAUNCHER = """
+import sys
+from pathlib import Path
+from serving import server
+bundle, port = Path(sys.argv[1]), int(sys.argv[2])
+running = server.start("127.0.0.1", port, bundle=bundle, state_url=server.default_state_url())
+print(running.process.pid, flush=True)
+running.wait()
+"""
+
+
+def test_the_real_service_keeps_acknowledged_events_when_killed_and_ends_with_its_launcher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STELLAR_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "bundle"
+    bundle = tiny_bundle(folder)
+    url = server.default_state_url()
+    seen = {"event_id": "e1", "user_id": "new", "event_type": "view", "item_id": "vase"}
+    question = {"user_id": "new", "k": 6}
+
+    with (
+        server.start("127.0.0.1", 0, bundle=folder, state_url=url) as first,
+        httpx.Client(base_url=first.url) as client,
+    ):
+        assert client.get("/livez").status_code == 200
+        assert client.get("/readyz").json()["bundle_digest"] == bundle.digest
+        before = client.post("/recommend", json=question).json()
+        assert client.post("/events", json=seen).json()["accepted"] == 1
+        first.kill()
+    assert {item["level"] for item in before["items"]} == {"popular"}
+
+    port = first.url.rsplit(":", 1)[1]
+    command = [sys.executable, "-c", LAUNCHER, str(folder), port]
+    launcher = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert launcher.stdout is not None
+        supervisor = psutil.Process(int(launcher.stdout.readline()))
+        family = [supervisor, *supervisor.children()]
+        with httpx.Client(base_url=first.url) as client:
+            repeated = client.post("/events", json=seen).json()
+            after = client.post("/recommend", json=question).json()
+            too_large = client.post("/events", content=b"x" * 2_000_000, headers={"content-type": "application/json"})
+            metrics = client.get("/metrics").text
+    finally:
+        launcher.kill()
+        launcher.wait()
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+    assert repeated == {"accepted": 0, "duplicates": 1, "event_ids": ["e1"]}
+    assert (after["items"][0]["item_id"], after["items"][0]["level"]) == ("flowers", "L4")
+    assert too_large.status_code == 413
+    assert 'stellar_impressions_total{level="L4"}' in metrics
+    assert "bentoml_service_request_total" in metrics
+
+    state = State.open(url)
+    assert len(state.impressions_frame()) == len(before["items"]) + len(after["items"])
+    state.close()

@@ -1,0 +1,281 @@
+"""The four levels in one ranking: a listwise logistic regression over the scores of fitted models.
+
+The models are fitted on what was known at one instant and the weights on what users bought afterwards, so no model is
+weighted by how well it remembers its own training data.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from features.errors import ConfigError
+from features.schema import Level
+from features.sequences import Histories
+from features.snapshot import Snapshot
+from features.split import Labelled
+from training.recommender import (
+    HyperParameters,
+    Ids,
+    Mask,
+    Progress,
+    Recommender,
+    Scores,
+    TrainingSet,
+    chunks,
+    model_class,
+    register,
+    top_k,
+)
+
+#: Columns that one model's scores become: evidence in all, and evidence relative to the user's best item.
+BASIS = 2
+
+#: The most that popularity alone adds: it only breaks ties, and orders what no part speaks for.
+POPULARITY_FLOOR = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Ranked items and which part spoke most for each.
+
+    Attributes:
+        ids, scores: (n, k) int32 and float32, padded with -1 and -inf.
+        parts: (n, k) int8 position in ``Blend.parts`` of the largest contribution, -1 where no part knows anything.
+    """
+
+    ids: Ids
+    scores: Scores
+    parts: NDArray[np.int8]
+
+
+@register
+class Blend(Recommender):
+    """``score = sum over parts of w1 * log(1 + s / scale) + w2 * s / max(s)``, ``s`` being the part's score of the
+    item.
+
+    Weights minimise the softmax cross entropy of what was bought among the parts' best items (ListNet; Cao et al.
+    2007), one set for users who are in a session now and one for those who are not. Where the data carries no order
+    inside a visit the former cannot be learned: it is the latter, and the live part weighs ``unmeasured_live_weight``.
+
+    Below everything that a part speaks for, items are ranked by popularity: whatever fails, there is an answer.
+    """
+
+    name = "blend"
+    level = Level.PREFERENCE
+
+    class Config(HyperParameters):
+        """``parts``: names of models; ``candidates``: how many of each part's best items the weights learn from."""
+
+        parts: tuple[str, ...] = ("bestsellers", "history", "cooccurrence", "transformer", "live")
+        candidates: int = Field(default=100, ge=1)
+        penalty: float = Field(default=1e-3, ge=0)
+        unmeasured_live_weight: float = Field(default=2.0, ge=0)
+
+    parts: dict[str, Recommender]
+    scales: NDArray[np.float64]  # (parts,)
+    quiet: NDArray[np.float64]  # (parts, BASIS): weights between sessions
+    live: NDArray[np.float64]  # (parts, BASIS): weights within one
+    live_is_measured: bool = False
+
+    popular: Scores  # (n_items,) at most POPULARITY_FLOOR
+
+    def with_parts(self, parts: Mapping[str, Recommender], snapshot: Snapshot) -> Self:
+        """This blend over models that were fitted on ``snapshot``; they are used as they are."""
+        missing = [name for name in self.config.parts if name not in parts]
+        if missing:
+            raise ConfigError("parts", "must be fitted models", missing[0], f"choose from {', '.join(parts)}")
+        self.parts = {name: parts[name] for name in self.config.parts}
+        self.n_items = len(snapshot.items)
+        popularity = snapshot.item_matrix["popularity"].to_numpy(dtype=np.float64)
+        self.popular = (POPULARITY_FLOOR * popularity / max(popularity.max(initial=0.0), 1.0)).astype(np.float32)
+        return self
+
+    @classmethod
+    def of_one(cls, name: str, model: Recommender, snapshot: Snapshot) -> Self:
+        """A fitted model as a blend that ranks as the model does, so that it can be served."""
+        blend = cls(parts=(name,)).with_parts({name: model}, snapshot)
+        blend.scales = np.ones(1)
+        blend.quiet = blend.live = np.array([[0.0, 1.0]])
+        return blend
+
+    def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
+        """Fit the parts, unless they were given, and the weights on the validation slice."""
+        if training_set.validation is None:
+            raise ConfigError("validation", "is what a blend learns its weights from", mend="give a later label window")
+        if not hasattr(self, "parts"):
+            fitted = {name: model_class(name)().fit(training_set, progress) for name in self.config.parts}
+            self.with_parts(fitted, training_set.snapshot)
+        return self.learn(training_set.validation)
+
+    def learn(self, quiet: Labelled, live: Labelled | None = None) -> Self:
+        """Learn the weights from questions asked between sessions and, if there are any, within sessions."""
+        self.scales = self._scales(quiet, live)
+        is_live = np.array([part.level is Level.LIVE for part in self.parts.values()])
+        self.quiet = self._weights(quiet)
+        self.quiet[is_live] = 0.0
+        self.live_is_measured = live is not None and len(live) > 0
+        if live is not None and self.live_is_measured:
+            self.live = self._weights(live)
+        else:
+            self.live = self.quiet.copy()
+            self.live[is_live] = self.config.unmeasured_live_weight
+        return self
+
+    def refit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
+        """The same weights over parts fitted on a later snapshot."""
+        parts = {name: part.refit(training_set, progress) for name, part in self.parts.items()}
+        return self.reweighted(parts, training_set.snapshot)
+
+    def reweighted(self, parts: Mapping[str, Recommender], snapshot: Snapshot) -> Self:
+        """The same weights over parts of the same kinds, fitted on another snapshot."""
+        other = type(self)(**self.config.model_dump()).with_parts(parts, snapshot)
+        other.scales, other.quiet, other.live = self.scales, self.quiet, self.live
+        other.live_is_measured = self.live_is_measured
+        return other
+
+    def part_scores(self, histories: Histories, unavailable: frozenset[str] = frozenset()) -> Scores:
+        """(parts, n, n_items): L1 to L3 see what the snapshot knew, L4 what happened since; 0 for unavailable parts."""
+        past = histories.past()
+        scores = np.zeros((len(self.parts), len(histories), self.n_items), dtype=np.float32)
+        for position, (name, part) in enumerate(self.parts.items()):
+            if name not in unavailable:
+                scores[position] = part.score_all(histories if part.level is Level.LIVE else past)
+        return np.maximum(scores, 0.0, out=scores)
+
+    def contributions(self, histories: Histories, unavailable: frozenset[str] = frozenset()) -> Scores:
+        """(parts, n, n_items): what each part adds to each item's score."""
+        scores = self.part_scores(histories, unavailable)
+        in_session = histories.live().lengths > 0
+        for position in range(len(self.parts)):
+            weights = np.where(in_session[:, None], self.live[position], self.quiet[position]).astype(np.float32)
+            s = scores[position]
+            best = s.max(axis=1, keepdims=True)
+            relative = s / np.where(best > 0, best, 1.0)
+            scores[position] = weights[:, :1] * np.log1p(s / self.scales[position]) + weights[:, 1:] * relative
+        return scores
+
+    def score_all(self, histories: Histories) -> Scores:
+        """(n, n_items) sums of the parts' contributions."""
+        return self.contributions(histories).sum(axis=0) + self.popular
+
+    def rank(
+        self, histories: Histories, k: int, allowed: Mask | None = None, unavailable: frozenset[str] = frozenset()
+    ) -> Ranking:
+        """Like ``recommend``, saying which part spoke most for each item, and able to do without some parts."""
+        ids = np.full((len(histories), k), -1, dtype=np.int32)
+        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        parts = np.full((len(histories), k), -1, dtype=np.int8)
+        for rows in chunks(len(histories)):
+            added = self.contributions(histories.take(np.arange(rows.start, rows.stop)), unavailable)
+            ids[rows], scores[rows] = top_k(added.sum(axis=0) + self.popular, k, allowed)
+            shown = np.maximum(ids[rows], 0)
+            of_shown = np.take_along_axis(added, shown[None], axis=2)
+            parts[rows] = np.where((of_shown.max(axis=0) > 0) & (ids[rows] >= 0), of_shown.argmax(axis=0), -1)
+        return Ranking(ids, scores, parts)
+
+    def _scales(self, *questions: Labelled | None) -> NDArray[np.float64]:
+        """The mean positive score of each part: what counts as one unit of its evidence."""
+        sums, counts = np.zeros(len(self.parts)), np.zeros(len(self.parts))
+        for asked in questions:
+            for rows in chunks(0 if asked is None else len(asked)):
+                assert asked is not None
+                scores = self.part_scores(asked.histories.take(np.arange(rows.start, rows.stop)))
+                sums += scores.sum(axis=(1, 2), dtype=np.float64)
+                counts += (scores > 0).sum(axis=(1, 2))
+        return np.where(sums > 0, sums / np.maximum(counts, 1), 1.0)
+
+    def _weights(self, asked: Labelled) -> NDArray[np.float64]:
+        """(parts, BASIS) weights with the least penalised cross entropy."""
+        columns, bought, rows = self._examples(asked)
+        x = torch.from_numpy(columns)
+        n = int(rows.max(initial=-1)) + 1
+        row, share = torch.from_numpy(rows), torch.from_numpy(bought)
+        weights = torch.zeros(columns.shape[1], dtype=torch.float64, requires_grad=True)
+        optimiser = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+        def closure() -> torch.Tensor:
+            optimiser.zero_grad()
+            logits = x @ weights
+            peak = torch.full((n,), -torch.inf, dtype=torch.float64).scatter_reduce(0, row, logits.detach(), "amax")
+            total = torch.zeros(n, dtype=torch.float64).index_add(0, row, (logits - peak[row]).exp())
+            log_p = logits - peak[row] - total.log()[row]
+            loss = -(share * log_p).sum() / max(n, 1) + self.config.penalty * weights.square().sum()
+            loss.backward()
+            return loss
+
+        if n:
+            optimiser.step(closure)
+        return weights.detach().numpy().reshape(len(self.parts), BASIS)
+
+    def _examples(self, asked: Labelled) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+        """Columns (c, parts * BASIS), share of the user's purchases (c,) and question (c,) of every candidate.
+
+        Questions none of whose purchases is a candidate teach nothing and are left out.
+        """
+        columns, shares, owners, kept = [], [], [], 0
+        for rows in chunks(len(asked)):
+            some = asked.take(np.arange(rows.start, rows.stop))
+            scores = self.part_scores(some.histories)
+            bought = np.zeros(scores.shape[1:], dtype=bool)
+            known = some.labels.values < self.n_items
+            bought[some.labels.rows[known], some.labels.values[known]] = True
+            for row in range(len(some)):
+                of_row = scores[:, row]
+                best, _ = top_k(of_row, self.config.candidates)
+                candidates = np.unique(best[np.take_along_axis(of_row, np.maximum(best, 0), axis=1) > 0])
+                hits = bought[row, candidates]
+                if hits.any():
+                    s = of_row[:, candidates].astype(np.float64)
+                    peak = of_row.max(axis=1, keepdims=True)
+                    relative = s / np.where(peak > 0, peak, 1.0)
+                    columns.append(
+                        np.stack([np.log1p(s / self.scales[:, None]), relative], axis=1).reshape(-1, len(candidates)).T
+                    )
+                    shares.append(hits / hits.sum())
+                    owners.append(np.full(len(candidates), kept))
+                    kept += 1
+        if not kept:
+            return np.zeros((0, len(self.parts) * BASIS)), np.zeros(0), np.zeros(0, np.int64)
+        return np.concatenate(columns), np.concatenate(shares), np.concatenate(owners)
+
+    def save(self, folder: Path) -> None:
+        """A folder per part, and the weights as JSON."""
+        folder.mkdir(parents=True, exist_ok=True)
+        about: dict[str, Any] = {
+            "config": self.config.model_dump(),
+            "parts": {name: part.name for name, part in self.parts.items()},
+            "scales": self.scales.tolist(),
+            "quiet": self.quiet.tolist(),
+            "live": self.live.tolist(),
+            "live_is_measured": self.live_is_measured,
+        }
+        for name, part in self.parts.items():
+            part.save(folder / "parts" / name)
+        np.savez_compressed(folder / "popular.npz", popular=self.popular)
+        (folder / "model.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        parts = {name: model_class(kind).load(folder / "parts" / name) for name, kind in about["parts"].items()}
+        blend = cls(**about["config"])
+        blend.parts = {name: parts[name] for name in blend.config.parts}
+        with np.load(folder / "popular.npz", allow_pickle=False) as arrays:
+            blend.popular = arrays["popular"]
+        blend.n_items = len(blend.popular)
+        blend.scales, blend.quiet, blend.live = (np.array(about[name]) for name in ("scales", "quiet", "live"))
+        blend.live_is_measured = about["live_is_measured"]
+        return blend
+
+
+__all__ = ["Blend", "Ranking"]

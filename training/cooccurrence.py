@@ -1,0 +1,51 @@
+"""L2: items that other users took in the same visit as those of the user's history."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from scipy import sparse
+
+from features.schema import DAY_MS, INTERACTIONS, Level
+from features.sequences import Histories
+from training.item_to_item import ItemToItem, incidence, strongest_interest, strongest_neighbours
+from training.recommender import Progress, TrainingSet, register
+
+
+@register
+class Cooccurrence(ItemToItem):
+    """Shrunk cosine over visits: ``together(i, j) / (sqrt(visits(i) * visits(j)) + shrinkage)``.
+
+    Item-based neighbourhoods of Sarwar et al. (2001) with the significance shrinkage of Bell and Koren (2007). An
+    item never leads to itself: that is the personal history's part.
+    """
+
+    name = "cooccurrence"
+    level = Level.BEHAVIOUR
+    reason = "often_taken_with"
+
+    def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
+        """Count visits; O(sum of squared visit sizes)."""
+        snapshot = training_set.snapshot
+        self.n_items = len(snapshot.items)
+        codes = [event_type.code for event_type in INTERACTIONS]
+        histories = snapshot.sequences.where(np.isin(snapshot.sequences.event_types, codes))
+        visits = histories.visits()
+        taken = incidence(visits, histories.items, int(visits.max(initial=-1)) + 1, self.n_items)
+        together = sparse.coo_array(taken.T @ taken)
+        rows, columns = together.coords
+        alone = np.asarray(taken.sum(axis=0)).ravel()
+        similarity = together.data / (np.sqrt(alone[rows] * alone[columns]) + self.config.shrinkage)
+        others = rows != columns
+        cells = (similarity[others].astype(np.float32), (rows[others], columns[others]))
+        self._towards = strongest_neighbours(sparse.csr_array(cells, shape=together.shape), self.config.neighbours)
+        return self
+
+    def interest(self, histories: Histories) -> sparse.csr_array:
+        """Halved every ``half_life_days``."""
+        age_days = (np.repeat(histories.as_of_ms, histories.lengths) - histories.ts) / DAY_MS
+        return strongest_interest(histories, 0.5 ** (age_days / self.config.half_life_days), self.n_items)
+
+
+__all__ = ["Cooccurrence"]

@@ -1,0 +1,71 @@
+"""L4: what users went on to buy in the visit in which they showed interest in what this user is looking at now."""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from pydantic import Field
+from scipy import sparse
+
+from features.schema import INTERACTIONS, EventType, Level
+from features.sequences import Histories
+from training.item_to_item import ItemToItem, incidence, strongest_interest, strongest_neighbours
+from training.recommender import Progress, Scores, TrainingSet, register
+
+
+@register
+class LiveCooccurrence(ItemToItem):
+    """``towards(i, j) = (bought(j | i) + share * together(i, j)) / (visits(i) + shrinkage)``.
+
+    ``bought(j | i)`` counts the visits with interest in ``i`` in which ``j`` was bought; for ``i = j`` only visits
+    where the interest came before the purchase count. ``together`` counts visits with interest in both, for the many
+    pairs that nobody bought yet. Only the events since the snapshot are read, and the latest of them weigh most.
+    """
+
+    name = "live"
+    level = Level.LIVE
+    reason = "goes_with_now"
+
+    class Config(ItemToItem.Config):
+        """``half_life_events``: an event that many interactions ago counts half."""
+
+        share: float = Field(default=0.2, ge=0, le=1)
+        half_life_events: float = Field(default=3.0, gt=0)
+
+    def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
+        """Count visits; O(sum of squared visit sizes)."""
+        snapshot = training_set.snapshot
+        self.n_items = len(snapshot.items)
+        codes = [event_type.code for event_type in INTERACTIONS]
+        histories = snapshot.sequences.where(np.isin(snapshot.sequences.event_types, codes))
+        visits, purchase = histories.visits(), histories.event_types == EventType.PURCHASE.code
+        n_visits = int(visits.max(initial=-1)) + 1
+        interest = incidence(visits, histories.items, n_visits, self.n_items)
+        bought = incidence(visits[purchase], histories.items[purchase], n_visits, self.n_items)
+        looked = incidence(visits[~purchase], histories.items[~purchase], n_visits, self.n_items)
+        pairs = sparse.csr_array(interest.T @ bought + self.config.share * (interest.T @ interest))
+        considered = np.asarray((looked * bought).sum(axis=0)).ravel()
+        pairs = pairs - sparse.diags_array(pairs.diagonal() - considered)
+        visited = np.asarray(interest.sum(axis=0)).ravel()
+        rates = sparse.csr_array(sparse.diags_array(1.0 / (visited + self.config.shrinkage)) @ pairs)
+        rates.eliminate_zeros()
+        self._towards = strongest_neighbours(rates.astype(np.float32), self.config.neighbours)
+        return self
+
+    def interest(self, histories: Histories) -> sparse.csr_array:
+        """Only events since the snapshot; halved every ``half_life_events`` later ones."""
+        live = histories.live()
+        steps_back = np.repeat(live.offsets[1:], live.lengths) - 1 - np.arange(len(live.items))
+        return strongest_interest(live, 0.5 ** (steps_back / self.config.half_life_events), self.n_items)
+
+    def score_all(self, histories: Histories) -> Scores:
+        """(n, n_items); what was bought since the snapshot still leads to other items, but no longer to itself."""
+        scores = super().score_all(histories)
+        live = histories.live()
+        purchase = (live.event_types == EventType.PURCHASE.code) & (live.items >= 0)
+        scores[live.rows[purchase], live.items[purchase]] = 0.0
+        return scores
+
+
+__all__ = ["LiveCooccurrence"]

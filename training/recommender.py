@@ -1,0 +1,215 @@
+"""The interface of every preference model, and the registry of their names.
+
+One call serves training evaluation, batch export and the endpoint: a batch of histories goes in, ranked items come out.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from features.errors import ConfigError, NotFoundError
+from features.schema import Level
+from features.sequences import Histories, Ragged
+from features.snapshot import Snapshot
+from features.split import Labelled
+
+Ids = NDArray[np.int32]
+Scores = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+#: Called by a model that learns in epochs: (epochs done, epochs at most, metrics so far).
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """What a model may learn from.
+
+    Attributes:
+        snapshot: Everything known as of the end of the training period.
+        validation: Questions at or after the snapshot's instant with their answers, for early stopping and for what is
+            learned on top of fitted models; absent in a refit, where nothing is decided any more.
+    """
+
+    snapshot: Snapshot
+    validation: Labelled | None = None
+
+
+@dataclass
+class Curve:
+    """What happened: one entry per epoch, and which epoch's weights were kept."""
+
+    loss: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+
+
+class HyperParameters(BaseModel):
+    """Base of all hyper-parameter sets: unknown keys are refused, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an item: a stable code, and the segment or the item that it refers to.
+
+    >>> Reason("often_taken_with", item=7).code
+    'often_taken_with'
+    """
+
+    code: str
+    detail: str = ""
+    item: int = -1
+
+
+class Recommender(ABC):
+    """A preference model over dense item ids of one snapshot's vocabulary."""
+
+    #: The name in YAML files and bundles.
+    name: ClassVar[str]
+    #: The level of personalisation that its answers have.
+    level: ClassVar[Level]
+
+    class Config(HyperParameters):
+        """Hyper-parameters."""
+
+    config: Any
+    n_items: int
+    #: How the loss fell, for models that learn in epochs.
+    curve: Curve | None = None
+
+    def __init__(self, **hyper_parameters: Any) -> None:
+        try:
+            self.config = self.Config(**hyper_parameters)
+        except ValidationError as error:
+            raise config_error(f"model {self.name}", error) from None
+
+    @abstractmethod
+    def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
+        """Learn from what the training set's snapshot knows."""
+
+    def refit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
+        """The same model on a later snapshot, with whatever validation decided before (epochs, weights) kept."""
+        return type(self)(**self.config.model_dump()).fit(training_set, progress)
+
+    @abstractmethod
+    def score_all(self, histories: Histories) -> Scores:
+        """(n, n_items) float32 for one chunk of histories; zero or less means "nothing known that speaks for it".
+
+        Only called with chunks that are small enough: see ``recommend``.
+        """
+
+    def score_candidates(self, histories: Histories, candidates: Ragged) -> Scores:
+        """(m,) float32: the score of each candidate for the user of its row."""
+        scores = np.empty(len(candidates.values), dtype=np.float32)
+        for rows in chunks(len(histories)):
+            flat = slice(int(candidates.offsets[rows.start]), int(candidates.offsets[rows.stop]))
+            dense = self.score_all(histories.take(np.arange(rows.start, rows.stop)))
+            scores[flat] = dense[candidates.rows[flat] - rows.start, candidates.values[flat]]
+        return scores
+
+    def recommend(self, histories: Histories, k: int, allowed: Mask | None = None) -> tuple[Ids, Scores]:
+        """The ``k`` best items of each user, best first; ties go to the lower dense id.
+
+        Args:
+            histories: n questions.
+            k: At least 1.
+            allowed: (n_items,) bool, items that may be shown; all if absent.
+
+        Returns:
+            ids (n, k) int32 and scores (n, k) float32, padded with -1 and -inf where fewer than ``k`` items are
+            allowed.
+        """
+        ids = np.full((len(histories), k), -1, dtype=np.int32)
+        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
+        for rows in chunks(len(histories)):
+            dense = self.score_all(histories.take(np.arange(rows.start, rows.stop)))
+            ids[rows], scores[rows] = top_k(dense, k, allowed)
+        return ids, scores
+
+    def explain(self, histories: Histories, items: Ids) -> list[Reason]:
+        """Why each of ``items`` was recommended, for one question."""
+        return [Reason(self.name)] * len(items)
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the fitted model as JSON, npz and safetensors; nothing in it is executed on load."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote; answers are equal to those of the saved model."""
+
+
+def chunks(n: int, size: int = 256) -> Iterator[slice]:
+    """Slices of at most ``size`` rows, so that no (users x items) matrix ever exists as a whole."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def top_k(scores: Scores, k: int, allowed: Mask | None = None) -> tuple[Ids, Scores]:
+    """The ``k`` largest of each row of (n, n_items) scores, best first, ties by lower id; padded with -1 and -inf."""
+    n, n_items = scores.shape
+    if allowed is not None:
+        scores = np.where(allowed, scores, np.float32(-np.inf))
+    ids = np.full((n, k), -1, dtype=np.int32)
+    best = np.full((n, k), -np.inf, dtype=np.float32)
+    width = min(k, n_items)
+    if width < n_items:
+        # argpartition leaves ties at the border in any order; everything at least as good as the k-th is sorted whole.
+        kth = np.partition(scores, n_items - width, axis=1)[:, n_items - width]
+    else:
+        kth = np.full(n, -np.inf, dtype=np.float32)
+    for row in range(n):
+        shortlist = np.flatnonzero(scores[row] >= kth[row])
+        order = shortlist[np.argsort(-scores[row, shortlist], kind="stable")[:width]]
+        order = order[np.isfinite(scores[row, order])]
+        ids[row, : len(order)] = order
+        best[row, : len(order)] = scores[row, order]
+    return ids, best
+
+
+R = TypeVar("R", bound="Recommender")
+
+_REGISTRY: dict[str, type[Recommender]] = {}
+
+
+def register(model: type[R]) -> type[R]:
+    """Class decorator: make a model known by its name to YAML files, bundles and the contract test."""
+    _REGISTRY[model.name] = model
+    return model
+
+
+def models() -> dict[str, type[Recommender]]:
+    """All registered models by name."""
+    return dict(_REGISTRY)
+
+
+def model_class(name: str) -> type[Recommender]:
+    """The model of that name; an unknown one is an error that lists the known."""
+    if name not in _REGISTRY:
+        raise NotFoundError("model", "must be registered", name, f"choose one of {', '.join(sorted(_REGISTRY))}")
+    return _REGISTRY[name]
+
+
+def config_error(where: str, error: ValidationError) -> ConfigError:
+    """The first complaint of a pydantic validation, in stellar's form."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"]) or "configuration"
+    if first["type"] == "extra_forbidden":
+        return ConfigError(
+            f"{where}: {path}", "is not a known key", first["input"], "remove it or correct its spelling"
+        )
+    message = first["msg"][0].lower() + first["msg"][1:]
+    received = None if first["type"] == "missing" else first["input"]
+    return ConfigError(f"{where}: {path}", f"is not usable: {message}", received)

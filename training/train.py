@@ -1,0 +1,145 @@
+"""Fitting models without looking ahead: decide on an earlier label window, then fit again on all that is known.
+
+```
+ events:   ........................|..............|..............|
+                                   T0            T1 (as of)      T2
+ decide:   models learn -------->  | early stopping, blend weights
+ refit:    models learn ----------------------->  | test: nobody looks in here before everything is fitted
+```
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+import training.zoo  # noqa: F401  # registers the models by name
+from features.dataset import Dataset
+from features.engine import Engine
+from features.errors import ConfigError
+from features.instants import iso
+from features.snapshot import Snapshot, build_snapshot
+from features.split import Labelled, Moment, ask
+from training.blend import Blend
+from training.recommender import Curve, Progress, Recommender, TrainingSet, model_class
+
+#: Told about long work: (stage, steps done, steps in all, metrics so far).
+Notify = Callable[[str, int, int, dict[str, float]], None]
+
+
+@dataclass
+class Trained:
+    """Models fitted as of an instant, and how they came about.
+
+    Attributes:
+        snapshot: What the models know.
+        models: By the names of the specifications.
+        early: The snapshot one label window earlier.
+        decided: The models fitted on it, which took the decisions.
+        curves: Learning curves of those that learn in epochs.
+        validation: Questions that decisions were made on.
+        seconds: By stage.
+        live_is_measured: Whether the blends learned their live weights.
+    """
+
+    snapshot: Snapshot
+    models: dict[str, Recommender]
+    early: Snapshot
+    decided: dict[str, Recommender]
+    validation: Labelled
+    curves: dict[str, Curve] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    live_is_measured: bool = False
+
+
+def build_models(specifications: Mapping[str, Mapping[str, Any]]) -> dict[str, Recommender]:
+    """Unfitted models from ``name -> {"model": ..., hyper-parameters}``, blends after what they blend.
+
+    Raises:
+        NotFoundError, ConfigError: A model or a hyper-parameter is unknown, or a blend's part is not among the names.
+    """
+    built: dict[str, Recommender] = {}
+    for name, specification in specifications.items():
+        hyper_parameters = dict(specification)
+        if "model" not in hyper_parameters:
+            raise ConfigError(f"arms.{name}.model", "is required", mend="name a model")
+        built[name] = model_class(str(hyper_parameters.pop("model")))(**hyper_parameters)
+    for name, model in built.items():
+        for part in model.config.parts if isinstance(model, Blend) else ():
+            if part not in built or isinstance(built[part], Blend):
+                single = ", ".join(other for other, known in built.items() if not isinstance(known, Blend))
+                raise ConfigError(f"arms.{name}.parts", "must be names of single models", part, f"choose from {single}")
+    return dict(sorted(built.items(), key=lambda entry: isinstance(entry[1], Blend)))
+
+
+def train(
+    engine: Engine,
+    dataset: Dataset,
+    models: Mapping[str, Recommender],
+    as_of_ms: int,
+    horizon_ms: int,
+    notify: Notify | None = None,
+) -> Trained:
+    """Decide on ``[as_of - horizon, as_of)``, then fit everything as of ``as_of``.
+
+    Half of the validation users stop the training of networks, the other half teach the blends, so that a network is
+    not weighted by users on which its epochs were chosen.
+
+    Raises:
+        ConfigError: There is not a whole label window of data before ``as_of``.
+    """
+    tell = notify or (lambda stage, done, of, metrics: None)
+    decide_ms = as_of_ms - horizon_ms
+    if decide_ms <= dataset.first_ms:
+        first = iso(dataset.first_ms)
+        rule = "must leave a label window for decisions, and events to learn from, before it"
+        raise ConfigError(
+            "as_of", rule, iso(as_of_ms), f"data begins on {first}: use a later as_of or a shorter horizon"
+        )
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+    early = build_snapshot(engine, dataset, decide_ms)
+    quiet = ask(engine, dataset, early, as_of_ms)
+    live = ask(engine, dataset, early, as_of_ms, Moment.LIVE) if dataset.order_within_session else None
+    stopping = quiet.take(np.arange(0, len(quiet), 2))
+    blending = quiet.take(np.arange(1, len(quiet), 2))
+    seconds["features_early"] = time.perf_counter() - started
+    decided: dict[str, Recommender] = {}
+    for name, model in models.items():
+        started = time.perf_counter()
+        if isinstance(model, Blend):
+            tell(name, 0, 1, {})
+            decided[name] = model.with_parts(decided, early).learn(blending, live)
+            tell(name, 1, 1, {})
+        else:
+            decided[name] = _fitted(model.fit, TrainingSet(early, stopping), name, tell)
+        seconds[f"fit_{name}"] = time.perf_counter() - started
+    started = time.perf_counter()
+    snapshot = build_snapshot(engine, dataset, as_of_ms)
+    seconds["features"] = time.perf_counter() - started
+    final: dict[str, Recommender] = {}
+    for name, model in decided.items():
+        started = time.perf_counter()
+        if isinstance(model, Blend):
+            final[name] = model.reweighted(final, snapshot)
+        else:
+            final[name] = _fitted(model.refit, TrainingSet(snapshot), f"{name}, refit", tell)
+        seconds[f"refit_{name}"] = time.perf_counter() - started
+    curves = {name: model.curve for name, model in decided.items() if model.curve is not None}
+    measured = live is not None and len(live) > 0
+    return Trained(snapshot, final, early, decided, quiet, curves, seconds, measured)
+
+
+def _fitted(fit: Callable[..., Recommender], training_set: TrainingSet, name: str, tell: Notify) -> Recommender:
+    tell(name, 0, 1, {})
+    progress: Progress = lambda done, of, metrics: tell(name, done, of, metrics)  # noqa: E731
+    model = fit(training_set, progress)
+    tell(name, 1, 1, {})
+    return model
+
+
+__all__ = ["Notify", "Trained", "build_models", "train"]
