@@ -11,8 +11,8 @@ help:  ## what can be made
 .venv/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stellar needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --requirement requirements.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/pip install -qq --requirement requirements.lock
+	$(BIN)/pip install -qq --no-deps --no-build-isolation --editable .
 	touch $@
 
 setup: .venv/.ready  ## a virtual environment with the locked dependencies and stellar in it
@@ -37,7 +37,7 @@ ui: setup  ## MLflow's pages
 	$(RUN) ui
 
 lock: setup  ## compile the lock file from pyproject.toml; the CPU build of torch satisfies the same pin
-	$(BIN)/pip install --quiet uv
+	$(BIN)/pip install -qq uv
 	UV_FIND_LINKS=$(PIP_FIND_LINKS) $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --extra dev --no-emit-index-url \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 	sed -i.bak -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements.lock && rm requirements.lock.bak

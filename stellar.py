@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from training.train import Notify
 
 app = typer.Typer(
     help="E-commerce personalisation: from a shop's event log to ranked, explained and measured recommendations.",
@@ -47,11 +40,12 @@ def data_ingest(
     json_file: Json = None,
 ) -> None:
     """Check a shop's files against the contract, row by row, and write a data set; every reject is accounted for."""
+    from experiments.terminal import bars
     from features.dataset import Dataset
     from features.describe import describe, render
     from features.ingest import ingest
 
-    with _bars() as (console, notify):
+    with bars() as (console, notify):
         report = ingest(
             folder, source, out, max_reject_share=max_reject_share, progress=lambda t, done, of: notify(t, done, of, {})
         )
@@ -64,11 +58,12 @@ def data_describe(
     folder: Annotated[Path, typer.Argument(help="Folder of a data set.")], json_file: Json = None
 ) -> None:
     """Say what a data set holds: rows, rejects by reason, time range, users, items, popularity, missing values."""
+    from experiments.terminal import terminal
     from features.dataset import Dataset
     from features.describe import describe, render
 
     description = describe(Dataset.open(folder))
-    _console().print(render(description))
+    terminal().print(render(description))
     _write_json(json_file, description)
 
 
@@ -80,9 +75,10 @@ def data_simulate(
     null: Annotated[bool, typer.Option("--null", help="A shop without any taste: nothing to personalise.")] = False,
 ) -> None:
     """Write the log of a simulated shop with planted tastes, as files that `stellar data ingest` reads."""
+    from experiments.terminal import bars
     from features.shop import Shop, ShopConfig
 
-    with _bars() as (console, notify):
+    with bars() as (console, notify):
         counts = Shop(ShopConfig(seed=seed, events=events, null=null)).write(
             out, progress=lambda done, of: notify("simulate", done, of, {})
         )
@@ -101,6 +97,7 @@ def features_build(
 
     With --state, what the service recorded is read as part of the data set.
     """
+    from experiments.terminal import terminal
     from features.dataset import Dataset
     from features.engine import Engine
     from features.instants import iso, parse_instant
@@ -122,7 +119,7 @@ def features_build(
         "user_features": list(snapshot.user_matrix.columns),
         "item_features": list(snapshot.item_matrix.columns),
     }
-    _console().print(
+    terminal().print(
         f"as of {summary['as_of']}: {summary['users']:,} users x {len(snapshot.user_matrix.columns)} features, "
         f"{summary['items']:,} items x {len(snapshot.item_matrix.columns)}, digest {snapshot.digest[:12]}, in {out}"
     )
@@ -141,9 +138,10 @@ def train(
 ) -> None:
     """Fit a model on all that is known as of an instant, record it in MLflow and register it as challenger."""
     from experiments.single import train_one
+    from experiments.terminal import bars
     from features.dataset import Dataset
 
-    with _bars() as (console, notify):
+    with bars() as (console, notify):
         result = train_one(Dataset.open(data), model, as_of, horizon_days, seed=seed, device=device, notify=notify)
     console.print(
         f"{model} as of {result['as_of']}: validation ndcg@20 {result['validation_ndcg@20']:.4f} over "
@@ -164,13 +162,14 @@ def compare(
     from experiments.experiment import read_experiment
     from experiments.plots import lift_plot, save_plot
     from experiments.render import render_report
+    from experiments.terminal import bars
     from experiments.tracked import track
     from features.dataset import Dataset
     from features.engine import Engine
 
     wanted = read_experiment(experiment)
     dataset = Dataset.open(wanted.data)
-    with _bars() as (console, notify), Engine.duckdb() as engine:
+    with bars() as (console, notify), Engine.duckdb() as engine:
         comparison = run_comparison(engine, dataset, wanted, notify)
         report = {
             **comparison.report,
@@ -199,12 +198,13 @@ def evaluate(
 ) -> None:
     """Score a file of recommendations made anywhere, on the same users and labels as the arms of an experiment."""
     from experiments.evaluate import evaluate as score
+    from experiments.terminal import terminal
     from features.dataset import Dataset
 
     result = score(Dataset.open(data), recommendations, as_of, horizon_days, k, replay)
     for group, numbers in result["groups"].items():
         told = ", ".join(f"{name} {value['mean']:.4f}" for name, value in numbers["metrics"].items())
-        _console().print(f"{numbers['n_users']:,} {group} users: {told}")
+        terminal().print(f"{numbers['n_users']:,} {group} users: {told}")
     _write_json(json_file, result)
 
 
@@ -215,10 +215,11 @@ def promote(
 ) -> None:
     """Make a registered bundle the champion, if its verdict is ship."""
     from experiments.promote import promote as make_champion
+    from experiments.terminal import terminal
 
     promotion = make_champion(version, force=force)
     told = f"by force, its verdict being {promotion.verdict}" if promotion.forced else "on the verdict ship"
-    _console().print(f"version {promotion.version.number} ({promotion.version.tags.get('arm')}) is champion, {told}")
+    terminal().print(f"version {promotion.version.number} ({promotion.version.tags.get('arm')}) is champion, {told}")
 
 
 @app.command()
@@ -228,12 +229,13 @@ def recommend(
     bundle: Annotated[Path | None, typer.Option(help="Folder of a bundle; the champion's if absent.")] = None,
 ) -> None:
     """Write the champion's recommendations for all users it knows, as of its snapshot."""
+    from experiments.terminal import bars
     from serving.batch import recommend_all
     from training.bundle import Bundle
     from training.registry import champion_folder
 
     loaded = Bundle.load(bundle or champion_folder())
-    with _bars() as (console, notify):
+    with bars() as (console, notify):
         rows = recommend_all(loaded, k, out, lambda done, of: notify("recommend", done, of, {}))
     console.print(f"{rows:,} rows for {len(loaded.users):,} users in {out}")
 
@@ -247,11 +249,12 @@ def serve(
     state: State = None,
 ) -> None:
     """Answer over HTTP: POST /recommend, POST /events, /livez, /readyz, /metrics, /openapi.json. Ctrl-C stops."""
+    from experiments.terminal import terminal
     from features.errors import NotFoundError
     from serving import server
     from training.registry import champion_folder
 
-    console = _console()
+    console = terminal()
     try:
         folder = bundle or champion_folder()
     except NotFoundError as missing:
@@ -267,9 +270,10 @@ def serve(
 @app.command()
 def ui(host: Host = "127.0.0.1", port: Annotated[int, typer.Option(min=1, max=65535)] = 5000) -> None:
     """Open MLflow's pages on the store that runs are recorded in. Ctrl-C stops."""
+    from experiments.terminal import terminal
     from training.tracking_ui import serve_pages
 
-    console = _console()
+    console = terminal()
     with console.status("starting MLflow") as status, serve_pages(host, port) as pages:
         status.stop()
         console.print(f"MLflow at {pages.address}")
@@ -285,40 +289,11 @@ def demo(
     json_file: Json = None,
 ) -> None:
     """The whole path: events, features, models, a verdict in MLflow, ranked answers over HTTP."""
-    from experiments.demo import Stages, demo_experiment, run_experiment, talk
-    from experiments.render import render_conversation, render_report
-    from features.dataset import Dataset
-    from features.describe import describe, render
-    from features.ingest import ingest
-    from features.shop import Shop, ShopConfig
+    from experiments.demo import run_demo
+    from experiments.terminal import bars
 
-    with _bars() as (console, notify):
-        stages = Stages(lambda sentence: console.rule(sentence, align="left"))
-        folder, out = data or _home() / "demo" / "shop", _home() / "demo" / f"data-{source}"
-        if data is None:
-            with stages.stage("simulate", f"Simulating a shop with {events:,} events"):
-                Shop(ShopConfig(seed=seed, events=events)).write(
-                    folder, progress=lambda done, of: notify("simulate", done, of, {})
-                )
-        with stages.stage("ingest", "Checking every row against the contract"):
-            ingest(folder, source, out, progress=lambda table, done, of: notify(table, done, of, {}))
-            console.print(render(describe(Dataset.open(out))))
-        name = f"demo {source}" if data is not None else "demo simulated"
-        experiment = demo_experiment(name, out, source, seed=seed)
-        comparison, result = run_experiment(out, experiment, stages, notify)
-    console.print(render_report(result))
-    if result["champion"]:
-        console.print(f"[bold]{result['champion']['arm']} may ship and is champion now[/bold]")
-        with stages.stage("serve", "Asking the running service"):
-            for conversation in talk(comparison):
-                console.print(render_conversation(conversation))
-    else:
-        console.print("no arm may ship: nothing is served")
-    result |= {"seconds": {**result["seconds"], **stages.seconds}, "peak_mb": round(stages.peak_mb, 1)}
-    console.rule("What to do next", align="left")
-    console.print(
-        "`stellar ui` shows the runs, `stellar serve` answers at port 3000, README says how to bring own data"
-    )
+    with bars() as (console, notify):
+        result = run_demo(console, notify, data=data, source=source, events=events, seed=seed)
     _write_json(json_file, result)
 
 
@@ -330,50 +305,23 @@ def benchmark(
     json_file: Json = None,
 ) -> None:
     """Measure the platform where the truth is known."""
+    from experiments.terminal import bars
     from features.errors import NotFoundError
 
     if name != "simulated-shop":
         raise NotFoundError("benchmark", "must be a known one", name, "choose simulated-shop")
     from experiments.benchmarks.simulated_shop import benchmark_simulated_shop, render_benchmark
 
-    with _bars() as (console, notify):
+    with bars() as (console, notify):
         result = benchmark_simulated_shop(range(seeds), events, notify)
     console.print(render_benchmark(result))
     _write_json(json_file, result)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    # A pipe has no width: tables must not be squeezed into the 80 columns that would be guessed.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def _home() -> Path:
     from features.home import home
 
     return home()
-
-
-@contextmanager
-def _bars() -> Iterator[tuple[Console, Notify]]:
-    """A console, and a callback that shows a progress bar per stage on the terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = _console()
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, TextColumn("{task.fields[metrics]}"), console=console, transient=True) as progress:
-        tasks: dict[str, Any] = {}
-
-        def notify(stage: str, done: int, of: int, metrics: dict[str, float]) -> None:
-            if stage not in tasks:
-                tasks[stage] = progress.add_task(stage, total=of, metrics="")
-            progress.update(tasks[stage], completed=done, total=of)
-            if metrics:
-                told = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-                progress.update(tasks[stage], metrics=told)
-
-        yield console, notify
 
 
 def _state_url(state: str | None) -> str:
@@ -408,13 +356,34 @@ def main() -> None:
     from features.errors import StellarError
 
     try:
-        app()
+        # Typer's own way of telling a mistake takes three lines.
+        status = app(standalone_mode=False)
+    except typer.TyperException as error:
+        _fail(_usage(error))
     except StellarError as error:
-        print(f"stellar: {error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error))
     except OSError as error:
-        print(f"stellar: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
+        _fail(f"{error.filename or 'system'}: {error.strerror or error}")
+    sys.exit(status)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What is wrong with the arguments and where to read more; the help itself if there are none."""
+    from pydantic import ValidationError
+
+    told = error.format_message()
+    context = getattr(error, "ctx", None)
+    if context is None or told == context.get_help():
+        return told
+    if isinstance(error.__cause__, ValidationError):
+        told = f"{told.rstrip('.')}, received {error.__cause__.errors()[0]['input']!r}"
+    return f"{told.rstrip('.')}; see `{context.command_path} --help`"
+
+
+def _fail(told: str) -> NoReturn:
+    is_help = told.startswith("Usage:")
+    print(told if is_help else f"stellar: {' '.join(told.split())}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from experiments.experiment import Experiment
+from experiments.experiment import MAX_HORIZON_DAYS, Experiment
 from experiments.recommendation_file import read_recommendations, write_recommendations
 from experiments.replay import Replay, measure, replay
 from experiments.statistics import Lift, mean_interval, paired_bootstrap
-from experiments.verdict import judge
+from experiments.verdict import Verdict, judge
 from features.dataset import Dataset
 from features.engine import Engine
+from features.errors import ConfigError
 from features.ids import Vocabulary
 from features.instants import HORIZON_DAYS, default_as_of, iso, parse_instant
-from features.schema import DAY_MS, Columns
+from features.schema import DAY_MS, Columns, Level
 from features.split import Group, Labelled, Moment, ask
 from training.train import Notify, Trained, build_models, train
 
@@ -51,10 +52,15 @@ class Comparison:
 
 def window(engine: Engine, dataset: Dataset, as_of: str | None, horizon_days: float | None) -> tuple[int, int]:
     """The label window ``[as_of, until)`` in epoch milliseconds, from what was asked for or the defaults."""
+    if horizon_days is not None and not 0 < horizon_days <= MAX_HORIZON_DAYS:
+        raise ConfigError("horizon_days", f"must be above 0 and at most {MAX_HORIZON_DAYS:g}", horizon_days)
     if as_of is None:
         as_of_ms = default_as_of(dataset, horizon_days or HORIZON_DAYS)
     else:
         as_of_ms = parse_instant(as_of, dataset, engine)
+    if as_of_ms > dataset.last_ms:
+        rule, mend = "must leave a label window before the end of the data", f"use one before {iso(dataset.last_ms)}"
+        raise ConfigError("as_of", rule, as_of, mend)
     if horizon_days is None and as_of is not None and as_of.endswith("%"):
         return as_of_ms, dataset.last_ms + 1
     return as_of_ms, as_of_ms + round((horizon_days or HORIZON_DAYS) * DAY_MS)
@@ -87,7 +93,9 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
     seconds["replay"] = time.perf_counter() - started
     started = time.perf_counter()
     members = {group.value: asked.groups == group.value for group in Group}
-    lifts = {name: _lifts(experiment, replays, rows) for name, rows in members.items()}
+    # Between sessions nothing is live: what reads live events only has no chance to be right, and is not judged.
+    idle = frozenset() if experiment.replay is Moment.LIVE else _live_arms(trained)
+    lifts = {name: _lifts(experiment, replays, rows, idle) for name, rows in members.items()}
     groups = {name: _group(experiment, replays, rows, lifts[name]) for name, rows in members.items()}
     judged = groups[experiment.group.value]
     seconds["statistics"] = time.perf_counter() - started
@@ -126,13 +134,22 @@ def _l4(dataset: Dataset, experiment: Experiment) -> str:
     return "measured" if experiment.replay is Moment.LIVE else "not asked: users are asked between sessions"
 
 
-def _lifts(experiment: Experiment, replays: Mapping[str, Replay], members: np.ndarray) -> dict[str, Lift]:
-    """The lift of every arm over the control; none where there are too few users for an interval."""
+def _live_arms(trained: Trained) -> frozenset[str]:
+    return frozenset(name for name, model in trained.models.items() if model.level is Level.LIVE)
+
+
+def _lifts(
+    experiment: Experiment, replays: Mapping[str, Replay], members: np.ndarray, idle: frozenset[str]
+) -> dict[str, Lift]:
+    """The lift of every arm over the control; none of idle arms, or where there are too few users for an interval."""
     if members.sum() < 2:
         return {}
     metric = f"{experiment.metric}@{experiment.k}"
     values = {name: answered.metrics[metric][members] for name, answered in replays.items()}
     control = values.pop(experiment.control)
+    values = {name: per_user for name, per_user in values.items() if name not in idle}
+    if not values:
+        return {}
     return paired_bootstrap(
         control, values, resamples=experiment.resamples, confidence=experiment.confidence, seed=experiment.seed
     )
@@ -167,6 +184,9 @@ def _group(
                 "p_value": lift.p_value,
             }
             arm |= {"verdict": judgement.verdict.value, "judged": judgement.judged, "reason": judgement.reason}
+        elif name != experiment.control:
+            reason = "not_measurable: it reads live events only, or there are too few users for an interval"
+            arm |= {"verdict": Verdict.CANNOT_TELL.value, "judged": False, "reason": reason}
         summary["arms"][name] = arm
     return summary
 

@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from experiments.benchmarks.machine import peak_mb
 from experiments.compare import Comparison, compare
-from experiments.experiment import Experiment, make_experiment
+from experiments.conversation import talk
+from experiments.experiment import Experiment
 from experiments.promote import promote
+from experiments.render import render_conversation, render_report
+from experiments.standard import standard_experiment
 from experiments.tracked import track
 from experiments.verdict import Verdict
 from features.dataset import Dataset
+from features.describe import describe, render
 from features.engine import Engine
-from serving import server
-from training.registry import champion_folder
+from features.home import home
+from features.ingest import ingest
+from features.shop import Shop, ShopConfig
 from training.train import Notify
-
-#: The arms of every demo: what each level reaches alone, and the blend of all.
-ARMS: dict[str, dict[str, Any]] = {
-    "popular_all_time": {"model": "bestsellers", "by": [], "half_life_days": None},
-    "popular_30d": {"model": "bestsellers", "by": [], "half_life_days": None, "window_days": 30},
-    "bestsellers": {"model": "bestsellers"},
-    "history": {"model": "history"},
-    "recent": {"model": "history", "half_life_days": 14},
-    "cooccurrence": {"model": "cooccurrence"},
-    "transformer": {"model": "transformer"},
-    "live": {"model": "live"},
-    "blend": {
-        "model": "blend",
-        "parts": ["bestsellers", "history", "recent", "cooccurrence", "transformer", "live"],
-    },
-}
-CONTROL = "popular_30d"
-
-#: How each source is split; others by the last midnight that leaves the horizon.
-SPLITS: dict[str, dict[str, Any]] = {
-    "online_retail": {"as_of": "2011-11-09", "horizon_days": 30},
-    "retailrocket": {"as_of": "80%"},
-}
-
-SIMULATED_HORIZON_DAYS = 14
 
 
 @dataclass
@@ -67,16 +47,42 @@ class Stages:
         self.peak_mb = max(self.peak_mb, peak_mb())
 
 
-def demo_experiment(name: str, dataset: Path, source: str, *, seed: int) -> Experiment:
-    """The arms over a data set, split as suits its source."""
-    arms = {arm: dict(settings) for arm, settings in ARMS.items()}
-    arms["transformer"]["seed"] = seed
-    split = SPLITS.get(source, {"horizon_days": SIMULATED_HORIZON_DAYS if source == "tables" else 30})
-    return make_experiment(name=name, data=dataset, control=CONTROL, arms=arms, seed=seed, **split)
+def run_demo(
+    console: Console, notify: Notify, *, data: Path | None, source: str, events: int, seed: int
+) -> dict[str, Any]:
+    """Everything from files, or from a simulated shop if ``data`` is None, to answers of the running service.
+
+    Returns:
+        The comparison's report with MLflow's run, the champion, seconds per stage and the peak memory of this process.
+    """
+    stages = Stages(lambda sentence: console.rule(sentence, align="left"))
+    folder, out = data or home() / "demo" / "shop", home() / "demo" / f"data-{source}"
+    if data is None:
+        with stages.stage("simulate", f"Simulating a shop with {events:,} events"):
+            shop = Shop(ShopConfig(seed=seed, events=events))
+            shop.write(folder, progress=lambda done, of: notify("simulate", done, of, {}))
+    with stages.stage("ingest", "Checking every row against the contract"):
+        ingest(folder, source, out, progress=lambda table, done, of: notify(table, done, of, {}))
+        console.print(render(describe(Dataset.open(out))))
+    experiment = standard_experiment(f"demo {source if data else 'simulated'}", out, source, seed=seed)
+    comparison, report = _measured(out, experiment, stages, notify)
+    console.print(render_report(report))
+    if report["champion"]:
+        console.print(f"[bold]{report['champion']['arm']} may ship and is champion now[/bold]")
+        with stages.stage("serve", "Asking the running service"):
+            for conversation in talk(comparison):
+                console.print(render_conversation(conversation))
+    else:
+        console.print("no arm may ship: nothing is served")
+    console.rule("What to do next", align="left")
+    console.print(
+        "`stellar ui` shows the runs, `stellar serve` answers at port 3000, README says how to bring own data"
+    )
+    return report | {"seconds": {**report["seconds"], **stages.seconds}, "peak_mb": round(stages.peak_mb, 1)}
 
 
-def run_experiment(
-    folder: Path, experiment: Experiment, stages: Stages, notify: Notify | None = None
+def _measured(
+    folder: Path, experiment: Experiment, stages: Stages, notify: Notify
 ) -> tuple[Comparison, dict[str, Any]]:
     """Compare, record in MLflow, and promote the best arm that may ship.
 
@@ -97,62 +103,4 @@ def run_experiment(
     return comparison, report
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
-    """What was asked of the running service and what it answered."""
-
-    title: str
-    request: dict[str, Any]
-    answer: dict[str, Any]
-
-
-def talk(comparison: Comparison, port: int = 0) -> Iterator[Conversation]:
-    """Start the service on the champion, ask for a cold, a hot and a live user, and stop it.
-
-    The live user is the hot one after two events that are posted in between: the answer changes with no retraining.
-    """
-    snapshot = comparison.trained.snapshot
-    hot = str(comparison.asked.histories.user_ids[comparison.asked.groups == "hot"][0])
-    attributes = {
-        name: str(snapshot.user_matrix[name].mode().iloc[0])
-        for name in snapshot.attributes
-        if len(snapshot.user_matrix)
-    }
-    with server.start("127.0.0.1", port, bundle=champion_folder(), state_url=server.default_state_url()) as running:
-        cold = {"user_id": "somebody-new", "k": 5, "attributes": attributes}
-        yield Conversation("A cold user, known by attributes only", cold, _post(running.url, "recommend", cold))
-        known = {"user_id": hot, "k": 5}
-        before = _post(running.url, "recommend", known)
-        yield Conversation("A hot user, known by past behaviour", known, before)
-        item = _unseen_item(comparison, before)
-        event = {"user_id": hot, "event_type": "view", "item_id": item}
-        posted = _post(running.url, "events", event)
-        yield Conversation("The same user looks at an item now", event, posted)
-        yield Conversation("And asks again: live in a session", known, _post(running.url, "recommend", known))
-
-
-def _unseen_item(comparison: Comparison, answer: dict[str, Any]) -> str:
-    """A popular item that is not in the answer, so that interest in it is news."""
-    shown = {item["item_id"] for item in answer["items"]}
-    by_popularity = comparison.trained.snapshot.item_matrix["popularity"].sort_values(ascending=False, kind="stable")
-    return str(next(item for item in by_popularity.index if item not in shown))
-
-
-def _post(url: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    request = urllib.request.Request(
-        f"{url}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=30) as response:
-        answer: dict[str, Any] = json.load(response)
-    return answer
-
-
-__all__ = [
-    "ARMS",
-    "CONTROL",
-    "Conversation",
-    "Stages",
-    "demo_experiment",
-    "run_experiment",
-    "talk",
-]
+__all__ = ["Stages", "run_demo"]

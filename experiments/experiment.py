@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from experiments.verdict import MIN_USERS
 from features.errors import ConfigError, InputError, NotFoundError
 from features.split import Group, Moment
+from serving.policy import PolicyConfig
 from training.recommender import config_error
 
 METRICS = ("ndcg", "recall", "mrr", "purchases")
+
+#: Ten years: a longer label window is a mistake.
+MAX_HORIZON_DAYS = 3_650.0
+
+#: What names become files by.
+NAME = r"^[\w .-]+$"
 
 
 class Experiment(BaseModel):
@@ -35,10 +43,10 @@ class Experiment(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, pattern=r"^[\w .-]+$")
+    name: str = Field(min_length=1, pattern=NAME)
     data: Path
     as_of: str | None = None
-    horizon_days: float | None = Field(default=None, gt=0)
+    horizon_days: float | None = Field(default=None, gt=0, le=MAX_HORIZON_DAYS)
     k: int = Field(default=20, ge=1, le=1000)
     metric: str = "ndcg"
     group: Group = Group.HOT
@@ -48,7 +56,7 @@ class Experiment(BaseModel):
     register_: tuple[str, ...] | None = Field(default=None, alias="register")
     policy: dict[str, Any] = {}
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    resamples: int = Field(default=2000, ge=100)
+    resamples: int = Field(default=2000, ge=200)
     min_users: int = Field(default=MIN_USERS, ge=1)
     seed: int = Field(default=0, ge=0)
 
@@ -65,14 +73,24 @@ class Experiment(BaseModel):
         if self.control not in self.arms:
             raise ConfigError("control", "must be one of the arms", self.control, f"choose from {', '.join(self.arms)}")
         for name, arm in self.arms.items():
+            if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+                raise ConfigError("arms", "must have names of letters, digits, _, - and .", name, "they name files")
+            if not re.fullmatch(NAME, name):
+                raise ConfigError("arms", "must have names of letters, digits, spaces, dots and dashes", name)
             if ("model" in arm) == ("recommendations" in arm):
                 raise ConfigError(f"arms.{name}", "must have either model or recommendations", ", ".join(arm) or "{}")
             extra = set(arm) - {"recommendations"}
             if "recommendations" in arm and extra:
                 raise ConfigError(f"arms.{name}.{min(extra)}", "is not a known key", mend="remove it")
+            if not isinstance(arm.get("recommendations", ""), str | Path):
+                raise ConfigError(f"arms.{name}.recommendations", "must be a path", arm["recommendations"])
         for name in self.register_ or ():
             if name not in self.arms or "model" not in self.arms[name]:
                 raise ConfigError("register", "must be arms with a model", name)
+        try:
+            PolicyConfig.model_validate(self.policy).checked()
+        except ValidationError as error:
+            raise config_error("policy", error) from None
         return self
 
     @property

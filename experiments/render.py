@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.demo import Conversation
+from experiments.conversation import Conversation
 
 _STYLES = {"ship": "bold green", "hold": "bold red", "cannot_tell": "yellow"}
 
@@ -30,7 +30,7 @@ def render_report(report: dict[str, Any]) -> RenderableType:
         verdict = arm.get("verdict", "control" if name == report["control"] else "")
         lift = arm.get("lift")
         change = f"{lift['difference']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}]" if lift else ""
-        judged = "" if arm.get("judged", True) else " (too few users)"
+        judged = "" if arm.get("judged", True) else " (not judged)"
         table.add_row(name, *cells, change, Text(verdict + judged, style=_STYLES.get(verdict, "dim")))
     lines = [_levels(name, arm["levels"]) for name, arm in ranked if arm.get("levels")]
     for name, group in report["groups"].items():

@@ -1,5 +1,4 @@
-"""Training one model for use: fitted on all that is known, recorded, registered; its worth is for ``compare`` to
-say."""
+"""Training one model for use: fitted on all that is known, recorded, registered; ``compare`` says what it is worth."""
 
 from __future__ import annotations
 
@@ -9,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from experiments.demo import ARMS
+from experiments.experiment import MAX_HORIZON_DAYS
 from experiments.replay import replay
+from experiments.standard import ARMS
 from experiments.tracked import ARM_TAG, as_blend, log_curve, log_data
 from features.dataset import Dataset
 from features.engine import Engine
+from features.errors import ConfigError
 from features.instants import HORIZON_DAYS, iso, parse_instant
 from features.schema import DAY_MS, Columns
 from serving.policy import PolicyConfig
@@ -43,6 +44,8 @@ def train_one(
     Raises:
         StellarError: The model is unknown or the data does not reach far enough back.
     """
+    if horizon_days is not None and not 0 < horizon_days <= MAX_HORIZON_DAYS:
+        raise ConfigError("horizon_days", f"must be above 0 and at most {MAX_HORIZON_DAYS:g}", horizon_days)
     specifications = _specifications(model, seed, device)
     with Engine.duckdb() as engine:
         as_of_ms = dataset.last_ms + 1 if as_of is None else parse_instant(as_of, dataset, engine)

@@ -46,21 +46,31 @@ def track(
         for name in experiment.arms:
             notify(name)
             arm = report["arms"][name]
-            tags = {ARM_TAG: name, VERDICT_TAG: arm.get("verdict", "control")}
-            with run(experiment.name, name, parent=parent, tags=tags, params=_parameters(experiment, name)) as nested:
+            tags = {ARM_TAG: name, VERDICT_TAG: _verdict(experiment, name, arm)}
+            with run(
+                experiment.name, name, parent=parent, tags=tags, params=_parameters(comparison, experiment, name)
+            ) as nested:
                 log_data(nested, comparison.trained.snapshot, dataset)
                 _log_arm(nested, comparison, name)
                 if name in experiment.registered:
-                    versions[name] = _register(nested, comparison, name, policy, arm)
+                    versions[name] = _register(nested, comparison, name, policy, tags)
         _log_verdicts(parent, comparison, experiment)
     if versions:
-        best = max(versions, key=lambda name: report["arms"][name][report["metric"]]["mean"])
+        # Without users of the deciding group there is no metric, and any arm is as good as the other.
+        best = max(versions, key=lambda name: report["arms"][name].get(report["metric"], {}).get("mean", 0.0))
         set_alias("challenger", versions[best])
     return {"run_id": parent.id, "versions": versions}
 
 
-def _parameters(experiment: Experiment, name: str) -> dict[str, Any]:
-    return {key: str(value) for key, value in experiment.arms[name].items()}
+def _verdict(experiment: Experiment, name: str, arm: dict[str, Any]) -> str:
+    return "control" if name == experiment.control else str(arm.get("verdict", Verdict.CANNOT_TELL.value))
+
+
+def _parameters(comparison: Comparison, experiment: Experiment, name: str) -> dict[str, Any]:
+    """Every hyper-parameter of a model, defaults included; where an arm made elsewhere came from."""
+    model = comparison.trained.models.get(name)
+    settings = experiment.arms[name] if model is None else {"model": model.name, **model.config.model_dump()}
+    return {key: str(value) for key, value in settings.items()}
 
 
 def log_data(opened: Run, snapshot: Snapshot, dataset: Dataset) -> None:
@@ -101,12 +111,12 @@ def _flat(arm: dict[str, Any]) -> dict[str, float]:
     return metrics
 
 
-def _register(opened: Run, comparison: Comparison, name: str, policy: dict[str, Any], arm: dict[str, Any]) -> int:
+def _register(opened: Run, comparison: Comparison, name: str, policy: dict[str, Any], tags: dict[str, str]) -> int:
     snapshot = comparison.trained.snapshot
     with tempfile.TemporaryDirectory() as scratch:
         blend = as_blend(name, comparison.trained.models[name], snapshot)
         bundle = save_bundle(Path(scratch) / "bundle", blend, snapshot, arm=name, policy=policy)
-        tags = {VERDICT_TAG: arm.get("verdict", "control"), ARM_TAG: name, "as_of": comparison.report["as_of"]}
+        tags = {**tags, "as_of": comparison.report["as_of"]}
         users = [str(user_id) for user_id in snapshot.users.ids[:3]]
         return register_bundle(opened, Path(scratch) / "bundle", digest=bundle.digest, example_users=users, tags=tags)
 
@@ -124,10 +134,11 @@ def _log_verdicts(parent: Run, comparison: Comparison, experiment: Experiment) -
     parent.log_metrics({f"seconds_{stage}": spent for stage, spent in report["seconds"].items()})
     parent.log_dict(report, "report.json")
     if comparison.lifts:
-        title = f"{experiment.name}: lift over {experiment.control}, {report['n_users']:,} users"
         with tempfile.TemporaryDirectory() as scratch:
             paths = [Path(scratch) / f"lifts.{ending}" for ending in ("png", "svg")]
-            figure = lift_plot(comparison.lifts, metric=report["metric"], title=title, control=experiment.control)
+            figure = lift_plot(
+                comparison.lifts, metric=report["metric"], title=experiment.name, control=experiment.control
+            )
             save_plot(figure, paths)
             for path in paths:
                 parent.log_artifact(path)

@@ -8,8 +8,18 @@ from enum import StrEnum
 from features.schema import INTERACTIONS, EventType, Level
 
 
+class Table(StrEnum):
+    """Where a feature's rows are read from. An impression is never an interaction."""
+
+    EVENTS = "events"
+    IMPRESSIONS = "impressions"
+
+
 class Measure(StrEnum):
-    """What is taken from the events that a declaration selects. Counts and money are integers."""
+    """What is taken from the rows that a declaration selects. Counts and money are integers.
+
+    Purchases of one user at one instant without an order id are one order.
+    """
 
     COUNT = "count"
     SESSIONS = "sessions"
@@ -43,14 +53,15 @@ class Feature:
     Attributes:
         name: Column of the matrix.
         entity: Row of the matrix.
-        measure: What is taken from the selected events.
-        events: Only these event types are read.
+        measure: What is taken from the selected rows.
+        events: Only these event types are read; impressions have none.
         window_days: Lookback; events in ``[as_of - window, as_of)`` are read, all earlier ones if None.
         half_life_days: For decayed counts: an event this many whole days old weighs half.
         unit: Of the number.
         level: The level of personalisation that the feature serves.
         origin: Explicit or implicit.
         purpose: What the user must consent to for the feature to be used.
+        table: Where the rows are read from.
     """
 
     name: str
@@ -63,6 +74,7 @@ class Feature:
     level: Level = Level.BEHAVIOUR
     origin: Origin = Origin.IMPLICIT
     purpose: str = "personalisation"
+    table: Table = Table.EVENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,7 @@ class Rate:
     """``numerator / denominator`` of two declared features, shrunk towards the rate of all rows together.
 
     ``(numerator + strength * mean) / (denominator + strength)``: an item seen twice and bought twice is no certain
-    sale.
+    sale. Where no row has any of the denominator, nothing is known and the rate is missing.
     """
 
     name: str
@@ -99,6 +111,13 @@ def _windowed(entity: Entity, measure: Measure, events: tuple[EventType, ...], s
     return [Feature(f"{stem}_{days}d", entity, measure, events, days, unit=unit) for days in WINDOWS_DAYS]
 
 
+def _impressions(entity: Entity) -> list[Feature]:
+    return [
+        Feature(f"impressions_{days}d", entity, Measure.COUNT, (), days, unit="impressions", table=Table.IMPRESSIONS)
+        for days in WINDOWS_DAYS
+    ]
+
+
 def _user_features() -> list[Feature]:
     user, every, purchase = Entity.USER, tuple(EventType), (EventType.PURCHASE,)
     features = [
@@ -114,7 +133,7 @@ def _user_features() -> list[Feature]:
     features += _windowed(user, Measure.SESSIONS, every, "sessions", "sessions")
     features += _windowed(user, Measure.ORDERS, purchase, "orders", "orders")
     features += _windowed(user, Measure.MONEY_CENTS, purchase, "monetary_cents", "cents")
-    return features
+    return features + _impressions(user)
 
 
 def _item_features() -> list[Feature]:
@@ -128,7 +147,7 @@ def _item_features() -> list[Feature]:
     for event_type, stem in _PLURALS.items():
         if event_type is not EventType.SEARCH:
             features += _windowed(item, Measure.COUNT, (event_type,), stem, "events")
-    return features
+    return features + _impressions(item)
 
 
 def _item_rates() -> list[Rate]:
@@ -158,4 +177,5 @@ __all__ = [
     "Measure",
     "Origin",
     "Rate",
+    "Table",
 ]

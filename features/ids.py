@@ -39,7 +39,9 @@ class Vocabulary:
 
     def encode(self, ids: Iterable[str]) -> NDArray[np.int32]:
         """Dense numbers of ``ids``, -1 for the unknown ones."""
-        return self._index.get_indexer(pd.Index(list(ids), dtype=object)).astype(np.int32)
+        # Iterating over an Arrow-backed column makes one Python object at a time.
+        values = ids.to_numpy(dtype=object) if isinstance(ids, pd.Series | pd.Index) else list(ids)
+        return self._index.get_indexer(pd.Index(values, dtype=object)).astype(np.int32)
 
     def code(self, one: str) -> int:
         """The dense number of one id, -1 if unknown; much faster than ``encode`` for a single one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
 
 from features.dataset import Dataset
 from features.engine import Engine
@@ -24,8 +25,9 @@ def iso(instant_ms: int) -> str:
 
 
 def parse_instant(text: str, dataset: Dataset, engine: Engine, *, field: str = "as_of") -> int:
-    """Epoch milliseconds of ``2011-11-09``, ``2011-11-09T12:00`` (UTC unless it says otherwise) or ``80%`` of the
-    events.
+    """Epoch milliseconds of ``2011-11-09``, ``2011-11-09T12:00`` or ``80%`` of the events, in UTC unless it says so.
+
+    The instant of a share is the time of the first event after it, so that at most this share is strictly before.
 
     Raises:
         ConfigError: None of these, or outside the data.
@@ -33,13 +35,14 @@ def parse_instant(text: str, dataset: Dataset, engine: Engine, *, field: str = "
     mend = "write a date like 2011-11-09, or a share of the events like 80%"
     if text.endswith("%"):
         try:
-            share = float(text[:-1]) / 100
-        except ValueError:
+            share = Decimal(text[:-1]) / 100  # a float would cut 29% of 100 events after the 28th
+            inside = 0 < share < 1
+        except InvalidOperation:
             raise ConfigError(field, "must be an instant", text, mend) from None
-        if not 0 < share < 1:
+        if not inside:
             raise ConfigError(field, "must be between 0% and 100%", text, mend)
         events = dataset.events(engine)
-        n = int(engine.to_pandas(events.aggregate(n=events.count()))["n"].iloc[0])
+        n = int(engine.value(events.count()))
         row = engine.to_pandas(events.order_by(Columns.TS)[[Columns.TS]].limit(1, offset=int(n * share)))
         return int(row[Columns.TS].iloc[0])
     try:

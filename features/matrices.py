@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import ibis
 import ibis.expr.types as ir
+import numpy as np
 import pandas as pd
 
 from features.definitions import (
@@ -15,6 +16,7 @@ from features.definitions import (
     Feature,
     Measure,
     Rate,
+    Table,
 )
 from features.engine import Engine
 from features.schema import DAY_MS, MISSING, Columns, EventType
@@ -30,8 +32,12 @@ AFFINITY_CATEGORIES = 50
 
 
 def valid_rows(rows: ir.Table, key: str, as_of_ms: int) -> ir.Table:
-    """The row of each item or user that holds at ``as_of_ms``: the latest with ``valid_from <= as_of_ms``."""
-    known = rows.filter(rows[Columns.VALID_FROM] <= as_of_ms)
+    """The row of each item or user that holds just before ``as_of_ms``: the latest with ``valid_from < as_of_ms``.
+
+    Users and items that only the events name hold from their first event on: were the border readable, an event at
+    ``as_of_ms`` would show.
+    """
+    known = rows.filter(rows[Columns.VALID_FROM] < as_of_ms)
     latest = ibis.row_number().over(ibis.window(group_by=key, order_by=ibis.desc(known[Columns.VALID_FROM])))
     return known.mutate(_age=latest).filter(ibis._["_age"] == 0).drop("_age")
 
@@ -43,25 +49,27 @@ def decay(ts: ir.IntegerValue, as_of_ms: int, half_life_days: int) -> ir.Integer
     return weight.round().cast("int64")
 
 
-def measure(feature: Feature, events: ir.Table, as_of_ms: int) -> ir.Scalar:
-    """The aggregate over ``events`` (all before ``as_of_ms``) that the declaration asks for."""
-    selected = events[Columns.EVENT_TYPE].isin([event_type.value for event_type in feature.events])
-    ts = events[Columns.TS]
+def measure(feature: Feature, rows: ir.Table, as_of_ms: int) -> ir.Scalar:
+    """The aggregate that the declaration asks for, over rows of its table that are all before ``as_of_ms``."""
+    ts = rows[Columns.TS]
+    selected = ts.notnull()
+    if feature.table is Table.EVENTS:
+        selected = rows[Columns.EVENT_TYPE].isin([event_type.value for event_type in feature.events])
     if feature.window_days is not None:
         selected = selected & (ts >= as_of_ms - feature.window_days * DAY_MS)
     match feature.measure:
         case Measure.COUNT:
-            return events.count(where=selected)
+            return rows.count(where=selected)
         case Measure.SESSIONS:
-            return events.count(where=selected & events[SESSION_START])
+            return rows.count(where=selected & rows[SESSION_START])
         case Measure.ORDERS:
-            return events[Columns.ORDER_ID].nunique(where=selected)
+            return rows[Columns.ORDER_ID].fill_null("@" + ts.cast("string")).nunique(where=selected)
         case Measure.USERS:
-            return events[Columns.USER_ID].nunique(where=selected)
+            return rows[Columns.USER_ID].nunique(where=selected)
         case Measure.ITEMS:
-            return events[Columns.ITEM_ID].nunique(where=selected)
+            return rows[Columns.ITEM_ID].nunique(where=selected)
         case Measure.MONEY_CENTS:
-            paid = events[Columns.QUANTITY].fill_null(1) * events[Columns.UNIT_PRICE_CENTS].fill_null(0)
+            paid = rows[Columns.QUANTITY].fill_null(1) * rows[Columns.UNIT_PRICE_CENTS].fill_null(0)
             return paid.sum(where=selected).fill_null(0).cast("int64")
         case Measure.DAYS_SINCE_LAST:
             return (as_of_ms - ts.max(where=selected)) // DAY_MS
@@ -72,32 +80,45 @@ def measure(feature: Feature, events: ir.Table, as_of_ms: int) -> ir.Scalar:
             return decay(ts, as_of_ms, feature.half_life_days).sum(where=selected).fill_null(0)
 
 
-def _aggregate(events: ir.Table, key: str, features: Sequence[Feature], as_of_ms: int) -> ir.Table:
-    return events.group_by(key).aggregate(**{f.name: measure(f, events, as_of_ms) for f in features})
+def _measured(
+    engine: Engine, table: Table, rows: ir.Table, key: str, features: Sequence[Feature], as_of_ms: int
+) -> pd.DataFrame:
+    """Those of ``features`` that are read from ``table``, indexed by ``key``."""
+    wanted = {f.name: measure(f, rows, as_of_ms) for f in features if f.table is table}
+    return engine.to_pandas(rows.group_by(key).aggregate(**wanted)).dropna(subset=[key]).set_index(key)
 
 
 def _with_rates(matrix: pd.DataFrame, rates: Sequence[Rate]) -> pd.DataFrame:
     for rate in rates:
         top, bottom = matrix[rate.numerator], matrix[rate.denominator]
-        mean = float(top.sum()) / max(float(bottom.sum()), 1.0)
+        total = int(bottom.sum())
+        mean = int(top.sum()) / total if total else np.nan
         matrix[rate.name] = (top + rate.strength * mean) / (bottom + rate.strength)
     return matrix
 
 
 def user_matrix(
-    engine: Engine, events: ir.Table, users: ir.Table, items: ir.Table, attributes: Sequence[str], as_of_ms: int
+    engine: Engine,
+    events: ir.Table,
+    impressions: ir.Table,
+    users: ir.Table,
+    items: ir.Table,
+    attributes: Sequence[str],
+    as_of_ms: int,
 ) -> pd.DataFrame:
     """(n users) rows indexed by ``user_id``, sorted: attributes, every declared user feature, category affinities.
 
     Args:
-        events: Only those before ``as_of_ms``.
+        events, impressions: Only those before ``as_of_ms``. Being shown something makes nobody a known user.
         users: Rows with ``valid_from``.
         items: Rows with ``valid_from``, for the categories of what was interacted with.
         attributes: Names of the demographic attributes; a missing value reads ``MISSING``.
     """
-    computed = engine.to_pandas(_aggregate(with_session_starts(events), Columns.USER_ID, USER_FEATURES, as_of_ms))
-    known = engine.to_pandas(valid_rows(users, Columns.USER_ID, as_of_ms)[[Columns.USER_ID, *attributes]])
-    matrix = known.merge(computed, on=Columns.USER_ID, how="outer").set_index(Columns.USER_ID).sort_index()
+    key = Columns.USER_ID
+    known = engine.to_pandas(valid_rows(users, key, as_of_ms)[[key, *attributes]]).set_index(key)
+    done = _measured(engine, Table.EVENTS, with_session_starts(events), key, USER_FEATURES, as_of_ms)
+    shown = _measured(engine, Table.IMPRESSIONS, impressions, key, USER_FEATURES, as_of_ms)
+    matrix = known.join(done, how="outer").join(shown).sort_index()
     for name in attributes:
         matrix[name] = matrix[name].astype(object).where(matrix[name].notna(), MISSING).astype(str)
         matrix.loc[matrix[name] == "", name] = MISSING
@@ -106,16 +127,21 @@ def user_matrix(
     return matrix.join(_category_affinities(engine, events, items, as_of_ms))
 
 
-def item_matrix(engine: Engine, events: ir.Table, items: ir.Table, as_of_ms: int) -> pd.DataFrame:
-    """(n items) rows indexed by ``item_id``, sorted: the catalogue as it stood, every declared item feature and
-    rate."""
-    rows = valid_rows(items, Columns.ITEM_ID, as_of_ms)
-    catalogue = engine.to_pandas(rows.drop(Columns.VALID_FROM))
-    firsts = engine.to_pandas(items.group_by(Columns.ITEM_ID).aggregate(listed=items[Columns.VALID_FROM].min()))
-    bought = engine.to_pandas(_aggregate(events, Columns.ITEM_ID, ITEM_FEATURES, as_of_ms))
-    matrix = catalogue.merge(firsts, on=Columns.ITEM_ID, how="left").merge(bought, on=Columns.ITEM_ID, how="left")
+def item_matrix(
+    engine: Engine, events: ir.Table, impressions: ir.Table, items: ir.Table, as_of_ms: int
+) -> pd.DataFrame:
+    """(n items) rows indexed by ``item_id``, sorted: the catalogue as it stood, and every declared feature and rate.
+
+    ``age_days`` counts from the item's first listing.
+    """
+    key = Columns.ITEM_ID
+    catalogue = engine.to_pandas(valid_rows(items, key, as_of_ms).drop(Columns.VALID_FROM)).set_index(key)
+    listed = engine.to_pandas(items.group_by(key).aggregate(listed=items[Columns.VALID_FROM].min())).set_index(key)
+    done = _measured(engine, Table.EVENTS, events, key, ITEM_FEATURES, as_of_ms)
+    shown = _measured(engine, Table.IMPRESSIONS, impressions, key, ITEM_FEATURES, as_of_ms)
+    matrix = catalogue.join(listed).join(done).join(shown).sort_index()
     matrix["age_days"] = (as_of_ms - matrix.pop("listed")) // DAY_MS
-    return _with_rates(_typed(matrix.set_index(Columns.ITEM_ID).sort_index(), ITEM_FEATURES), ITEM_RATES)
+    return _with_rates(_typed(matrix, ITEM_FEATURES), ITEM_RATES)
 
 
 def _typed(matrix: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
@@ -129,7 +155,10 @@ def _typed(matrix: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
 
 
 def _category_affinities(engine: Engine, events: ir.Table, items: ir.Table, as_of_ms: int) -> pd.DataFrame:
-    """Columns ``affinity:<top category>``: the share of a user's decayed, weighted interactions in each category."""
+    """Columns ``affinity:<top category>``: the share of a user's decayed, weighted interactions in each category.
+
+    Only the ``AFFINITY_CATEGORIES`` categories that have most of them get a column.
+    """
     rows = valid_rows(items, Columns.ITEM_ID, as_of_ms)
     top = rows.select(Columns.ITEM_ID, category=rows[Columns.CATEGORY].split("/")[0])
     weight = ibis.cases(
@@ -142,9 +171,9 @@ def _category_affinities(engine: Engine, events: ir.Table, items: ir.Table, as_o
         joined.group_by([Columns.USER_ID, Columns.CATEGORY]).aggregate(points=joined["_points"].sum())
     )
     totals = sums.groupby(Columns.CATEGORY)["points"].sum().sort_index().sort_values(ascending=False, kind="stable")
-    kept = totals.index[:AFFINITY_CATEGORIES]
-    wide = sums.pivot_table(
-        index=Columns.USER_ID, columns=Columns.CATEGORY, values="points", aggfunc="sum", fill_value=0
-    )
-    shares = wide.div(wide.sum(axis=1), axis=0)[sorted(kept)]
+    sums["share"] = sums["points"] / sums.groupby(Columns.USER_ID)["points"].transform("sum")
+    # Wide only after the cut: a shop may have as many top categories as items.
+    kept = sums[sums[Columns.CATEGORY].isin(totals.index[:AFFINITY_CATEGORIES])]
+    shares = kept.pivot(index=Columns.USER_ID, columns=Columns.CATEGORY, values="share").sort_index(axis=1)
+    shares = shares.reindex(pd.unique(sums[Columns.USER_ID])).fillna(0.0)
     return shares.rename(columns=lambda category: f"affinity:{category}")

@@ -6,11 +6,14 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from features.contracts import IMPRESSIONS
 from features.dataset import Dataset
 from features.digest import Digest
 from features.engine import Engine
@@ -53,9 +56,9 @@ class Snapshot:
 
     @cached_property
     def interactions(self) -> sparse.csr_array:
-        """(users, items) int32: how often each user viewed, carted or bought each item."""
+        """(users, items) int32: how often each user viewed, carted or bought each item of ``item_matrix``."""
         codes = [event_type.code for event_type in INTERACTIONS]
-        keep = np.isin(self.sequences.event_types, codes)
+        keep = np.isin(self.sequences.event_types, codes) & (self.sequences.items >= 0)
         cells = (np.ones(keep.sum(), np.int32), (self.sequences.rows[keep], self.sequences.items[keep]))
         return sparse.csr_array(cells, shape=(len(self.users), len(self.items)), dtype=np.int32)
 
@@ -93,25 +96,32 @@ class Snapshot:
 
     @classmethod
     def load(cls, folder: Path) -> Snapshot:
-        """Read what ``save`` wrote; content that does not match its digest is refused."""
+        """Read what ``save`` wrote.
+
+        Raises:
+            NotFoundError: There is no snapshot.
+            InputError: It is damaged, or its content does not match its digest.
+        """
         path = folder / "snapshot.json"
         if not path.is_file():
             raise NotFoundError(str(folder), "must be a snapshot", mend="write one with `stellar features build`")
-        about = json.loads(path.read_text(encoding="utf-8"))
-        user_rows = pd.read_parquet(folder / "user_matrix.parquet")
-        with np.load(folder / "sequences.npz", allow_pickle=False) as arrays:
-            sequences = _histories(user_rows, tuple(about["attributes"]), about["as_of_ms"], **arrays)
-        snapshot = cls(
-            about["as_of_ms"],
-            about["source_digest"],
-            tuple(about["attributes"]),
-            user_rows,
-            pd.read_parquet(folder / "item_matrix.parquet"),
-            sequences,
-        )
-        if snapshot.digest != about["digest"]:
+        try:
+            snapshot, digest = _read(folder, json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
+            raise InputError(str(folder), "must be readable", str(error), "build the snapshot again") from None
+        if snapshot.digest != digest:
             raise InputError(str(folder), "must match its digest", snapshot.digest, "build the snapshot again")
         return snapshot
+
+
+def _read(folder: Path, about: dict[str, Any]) -> tuple[Snapshot, str]:
+    """The snapshot in ``folder`` and the digest that it should have."""
+    as_of_ms, attributes = about["as_of_ms"], tuple(about["attributes"])
+    user_rows, item_rows = (pd.read_parquet(folder / f"{name}_matrix.parquet") for name in ("user", "item"))
+    with np.load(folder / "sequences.npz", allow_pickle=False) as arrays:
+        sequences = _histories(user_rows, attributes, as_of_ms, **arrays)
+    snapshot = Snapshot(as_of_ms, about["source_digest"], attributes, user_rows, item_rows, sequences)
+    return snapshot, about["digest"]
 
 
 def build_snapshot(engine: Engine, dataset: Dataset, as_of_ms: int) -> Snapshot:
@@ -122,9 +132,13 @@ def build_snapshot(engine: Engine, dataset: Dataset, as_of_ms: int) -> Snapshot:
     """
     everything = dataset.events(engine)
     events = everything.filter(everything[Columns.TS] < as_of_ms)
+    shown = dataset.impressions(engine)
+    if shown is None:
+        shown = engine.memtable(IMPRESSIONS.arrow_schema().empty_table())
+    impressions = shown.filter(shown[Columns.TS] < as_of_ms)
     users, items = dataset.users(engine), dataset.items(engine)
-    user_rows = user_matrix(engine, events, users, items, dataset.attributes, as_of_ms)
-    item_rows = item_matrix(engine, events, items, as_of_ms)
+    user_rows = user_matrix(engine, events, impressions, users, items, dataset.attributes, as_of_ms)
+    item_rows = item_matrix(engine, events, impressions, items, as_of_ms)
     with_item = events.filter(events[Columns.ITEM_ID].notnull())
     if not len(item_rows) or not engine.to_pandas(with_item.limit(1)[[Columns.EVENT_ID]]).size:
         raise InputError("as_of", "must be after the first event", as_of_ms, f"events begin at {dataset.first_ms}")

@@ -12,7 +12,8 @@ from features.dataset import Dataset
 from features.engine import Engine
 from features.errors import ConfigError, InputError
 from features.ids import Vocabulary
-from features.schema import INTERACTIONS, MISSING, SESSION_GAP_S, Columns, EventType
+from features.instants import iso
+from features.schema import DAY_MS, INTERACTIONS, MISSING, SESSION_GAP_S, Columns, EventType
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot, dense_events
 
@@ -60,8 +61,8 @@ class Labelled:
 def ask(engine: Engine, dataset: Dataset, snapshot: Snapshot, until_ms: int, moment: Moment = Moment.AS_OF) -> Labelled:
     """Questions about every user who buys in the label window ``[t, until_ms)``, ``t`` being the question's instant.
 
-    With ``Moment.LIVE``, ``t`` is half-way through the user's first session after the snapshot that has at least two
-    interactions; the events since the snapshot are part of the question.
+    With ``Moment.LIVE``, ``t`` is half-way through the user's first session after the snapshot that has interactions at
+    two instants at least; the events between the snapshot and ``t`` are part of the question.
 
     Raises:
         ConfigError: The horizon is empty, or live questions are asked of data without an order inside a visit.
@@ -69,7 +70,7 @@ def ask(engine: Engine, dataset: Dataset, snapshot: Snapshot, until_ms: int, mom
     """
     start_ms = snapshot.as_of_ms
     if until_ms <= start_ms:
-        raise ConfigError("horizon_days", "must be at least 1", (until_ms - start_ms) / 86_400_000)
+        raise ConfigError("horizon_days", "must be above 0", (until_ms - start_ms) / DAY_MS)
     if moment is Moment.LIVE and not dataset.order_within_session:
         raise ConfigError(
             "replay", "needs events in order inside a visit, which this data does not carry", moment.value
@@ -82,11 +83,16 @@ def ask(engine: Engine, dataset: Dataset, snapshot: Snapshot, until_ms: int, mom
             [Columns.USER_ID, Columns.ITEM_ID, Columns.EVENT_TYPE, Columns.TS]
         ]
     )
+    nobody = InputError(
+        "data", "must hold purchases in the label window", f"none in {iso(start_ms)} .. {iso(until_ms)}"
+    )
+    if frame.empty:
+        raise nobody
     instants = _session_midpoints(frame) if moment is Moment.LIVE else _everyone_at(frame, start_ms)
     at = frame[Columns.USER_ID].map(instants)
     bought = frame[(frame[Columns.EVENT_TYPE] == EventType.PURCHASE.value) & (frame[Columns.TS] >= at)]
     if bought.empty:
-        raise InputError("data", "must hold purchases in the label window", f"none in [{start_ms}, {until_ms})")
+        raise nobody
     users = Vocabulary(sorted(set(bought[Columns.USER_ID])))
     vocabulary = snapshot.items.extended(bought[Columns.ITEM_ID])
     since = frame[frame[Columns.TS] < at]
@@ -103,8 +109,10 @@ def _everyone_at(frame: pd.DataFrame, instant_ms: int) -> pd.Series:
 
 
 def _session_midpoints(frame: pd.DataFrame) -> pd.Series:
-    """user_id -> instant of the middle interaction of the user's first session with two interactions or more."""
+    """user_id -> the middle of the interactions' instants in the user's first session that has two or more of them."""
     seen = frame[frame[Columns.EVENT_TYPE].isin([event_type.value for event_type in INTERACTIONS])]
+    # Of events at one instant none is before the other: only a later instant leaves something to have seen.
+    seen = seen.drop_duplicates([Columns.USER_ID, Columns.TS])
     gap = seen.groupby(Columns.USER_ID)[Columns.TS].diff()
     session = (gap.isna() | (gap >= SESSION_GAP_S * 1000)).cumsum()
     place = seen.groupby(session).cumcount()
@@ -141,7 +149,9 @@ def _asked(snapshot: Snapshot, users: Vocabulary, instants: pd.Series, since: pd
 
 def _groups(snapshot: Snapshot, users: Vocabulary, histories: Histories) -> np.ndarray:
     groups = np.where(snapshot.users.encode(users.ids) >= 0, Group.WARM.value, Group.COLD.value).astype(object)
-    groups[histories.past().lengths > 0] = Group.HOT.value
+    past = histories.past()
+    interactions = past.where(np.isin(past.event_types, [event_type.code for event_type in INTERACTIONS]))
+    groups[interactions.lengths > 0] = Group.HOT.value
     return groups
 
 

@@ -39,14 +39,17 @@ def recommend_all(
     out.parent.mkdir(parents=True, exist_ok=True)
     part, n_rows = out.with_name(out.name + ".part"), 0
     users = bundle.users.ids
-    with pq.ParquetWriter(part, _SCHEMA, compression="zstd") as writer:
-        for start in range(0, len(users), _USERS_PER_GROUP):
-            some = [str(user_id) for user_id in users[start : start + _USERS_PER_GROUP]]
-            rows = list(_rows(bundle, some, k))
-            writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
-            n_rows += len(rows)
-            progress(start + len(some), len(users))
-    os.replace(part, out)
+    try:
+        with pq.ParquetWriter(part, _SCHEMA, compression="zstd") as writer:
+            for start in range(0, len(users), _USERS_PER_GROUP):
+                some = [str(user_id) for user_id in users[start : start + _USERS_PER_GROUP]]
+                rows = list(_rows(bundle, some, k))
+                writer.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA))
+                n_rows += len(rows)
+                progress(start + len(some), len(users))
+        os.replace(part, out)
+    finally:
+        part.unlink(missing_ok=True)  # there still if the writing was cut short
     return n_rows
 
 

@@ -20,13 +20,14 @@ from features.sequences import Histories
 from serving.state import LiveEvent
 from training.blend import Ranking
 from training.bundle import Bundle
-from training.recommender import Reason
+from training.recommender import Reason, Recommender
 
 _log = logging.getLogger(__name__)
 
 #: What a reason says; ``{item}`` and ``{detail}`` are filled in.
 WORDS = {
     "popular": "popular now",
+    "unexplained": "recommended for you",
     "bestseller_in": "bestseller in {detail}",
     "bought_before": "you bought it before",
     "seen_before": "you looked at it before",
@@ -154,30 +155,34 @@ def _rank(
 ) -> tuple[Ranking, frozenset[str]]:
     """The ranking, and the names of parts that failed and were left out: one broken model must not empty the page."""
     try:
-        return bundle.blend.rank(question, k, allowed, unused), frozenset()
+        ranking = bundle.blend.rank(question, k, allowed, unused)
+        # Where a part's scores are not numbers, their sum ranks nothing.
+        if np.count_nonzero(ranking.ids != UNKNOWN) == min(k, np.count_nonzero(allowed)):
+            return ranking, frozenset()
+        _log.error("a part of the blend gave scores that are not finite")
     except Exception:
         _log.exception("a part of the blend failed")
-        everything = frozenset(bundle.blend.parts)
-        failed = frozenset(name for name in everything - unused if not _works(question, bundle, everything - {name}))
-        return bundle.blend.rank(question, k, allowed, unused | failed), failed
+    everything = frozenset(bundle.blend.parts)
+    failed = frozenset(name for name in everything - unused if not _works(question, bundle, everything - {name}))
+    return bundle.blend.rank(question, k, allowed, unused | failed), failed
 
 
 def _works(question: Histories, bundle: Bundle, others: frozenset[str]) -> bool:
     try:
-        bundle.blend.part_scores(question, others)
+        return bool(np.isfinite(bundle.blend.part_scores(question, others)).all())
     except Exception:
         return False
-    return True
 
 
 def _seen_first(question: Histories, ranking: Ranking, allowed: NDArray[np.bool_], bundle: Bundle) -> Ranking:
     """What the user viewed or carted and did not buy since, newest first; then the ranking, up to its length."""
-    interactions = [event_type.code for event_type in INTERACTIONS]
+    interactions = {event_type.code for event_type in INTERACTIONS}
     newest: dict[int, None] = {}
     for item, event_type in zip(question.items.tolist(), question.event_types.tolist(), strict=True):
-        newest.pop(item, None)
-        if item != UNKNOWN and event_type in interactions and event_type != EventType.PURCHASE.code and allowed[item]:
-            newest[item] = None
+        if event_type in interactions:  # what was taken out of the cart or sent back was still seen
+            newest.pop(item, None)
+            if item != UNKNOWN and event_type != EventType.PURCHASE.code and allowed[item]:
+                newest[item] = None
     k = ranking.ids.shape[1]
     seen = list(reversed(newest))[:k]
     rest = np.flatnonzero(~np.isin(ranking.ids[0], seen))[: k - len(seen)]
@@ -213,11 +218,20 @@ def _reasons(
     for position, part in enumerate(bundle.blend.parts.values()):
         places = np.flatnonzero(parts == position)
         if len(places):
-            told = part.explain(question if part.level is Level.LIVE else past, ids[places])
+            told = _explained(part, question if part.level is Level.LIVE else past, ids[places])
             for place, reason in zip(places.tolist(), told, strict=True):
                 reasons[place] = reason
                 levels[place] = Level.POPULAR if reason.code == "popular" else part.level
     return reasons, levels
+
+
+def _explained(part: Recommender, question: Histories, ids: NDArray[np.int32]) -> list[Reason]:
+    """The part's reasons; a part that ranks but fails to explain is still what the items come from."""
+    try:
+        return part.explain(question, ids)
+    except Exception:
+        _log.exception("a part of the blend could not explain its items")
+        return [Reason("unexplained")] * len(ids)
 
 
 def _words(reason: Reason, bundle: Bundle) -> str:

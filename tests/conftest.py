@@ -7,9 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from experiments.compare import Comparison, compare
+from experiments.experiment import Experiment, make_experiment
 from features.dataset import Dataset
+from features.engine import Engine
 from features.ingest import ingest
 from features.shop import Shop, ShopConfig
+from training.blend import Blend
+from training.bundle import Bundle, save_bundle
+
+#: One arm per level and the blend of all; the network is small enough to be trained in seconds.
+ARMS = {
+    "popular": {"model": "bestsellers", "by": []},
+    "bestsellers": {"model": "bestsellers"},
+    "history": {"model": "history"},
+    "cooccurrence": {"model": "cooccurrence"},
+    "transformer": {"model": "transformer", "width": 32, "length": 50, "epochs": 6, "batch_size": 64},
+    "live": {"model": "live"},
+    "blend": {"model": "blend", "parts": ["bestsellers", "history", "cooccurrence", "transformer", "live"]},
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,6 +64,29 @@ def shop_data(shop_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Dat
     out = tmp_path_factory.mktemp("data") / "shop"
     ingest(shop_files, "tables", out)
     return Dataset.open(out)
+
+
+@pytest.fixture(scope="session")
+def shop_experiment(shop_data: Dataset) -> Experiment:
+    """All levels of the small shop, judged although its buyers are few."""
+    return make_experiment(
+        name="small shop", data=shop_data.folder, horizon_days=14, control="popular", arms=ARMS, min_users=100
+    )
+
+
+@pytest.fixture(scope="session")
+def shop_comparison(shop_data: Dataset, shop_experiment: Experiment) -> Comparison:
+    """The finished experiment on the small shop."""
+    with Engine.duckdb() as engine:
+        return compare(engine, shop_data, shop_experiment)
+
+
+@pytest.fixture(scope="session")
+def shop_bundle(shop_comparison: Comparison, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The blend of the small shop, as it is served."""
+    blend, folder = shop_comparison.trained.models["blend"], tmp_path_factory.mktemp("bundle") / "blend"
+    assert isinstance(blend, Blend)
+    return save_bundle(folder, blend, shop_comparison.trained.snapshot, arm="blend", policy={})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -30,14 +30,17 @@ class Bestsellers(Recommender):
 
     ``p(item | segment) = (sales + m * p(item | parent)) / (all sales + m)``; the strength ``m`` of each depth of the
     chain is the one under which each buyer is best predicted from the others (leave-one-out likelihood of the
-    Dirichlet- multinomial; Minka 2000, Estimating a Dirichlet distribution, section 4), unless it is given.
+    Dirichlet-multinomial; Minka 2000, Estimating a Dirichlet distribution, section 4), unless it is given.
     """
 
     name = "bestsellers"
     level = Level.DEMOGRAPHIC
 
     class Config(HyperParameters):
-        """``by``: attributes of the chain, all of the snapshot's if absent; ``[]`` is plain popularity."""
+        """``by``: attributes of the chain, all of the snapshot's if absent; ``[]`` is plain popularity.
+
+        ``strength`` and ``minimum_sales`` count a buyer of an item once, however often they bought it.
+        """
 
         by: tuple[str, ...] | None = None
         window_days: int | None = Field(default=None, ge=1)
@@ -101,7 +104,7 @@ class Bestsellers(Recommender):
         counts, parents, kept = [], [], []
         for segment, rows in sorted(users.items()):
             count = np.asarray(buyers[rows].sum(axis=0), dtype=np.float64).ravel()
-            if count.sum() >= self.config.minimum_sales:
+            if count.sum() >= self.config.minimum_sales and sales[rows].sum() > 0:
                 kept.append((segment, rows))
                 counts.append(count)
                 parents.append(shares[self._segments[segment[:-1]]])

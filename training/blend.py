@@ -39,7 +39,7 @@ from training.recommender import (
 #: Columns that one model's scores become: evidence in all, and evidence relative to the user's best item.
 BASIS = 2
 
-#: The most that popularity alone adds: it only breaks ties, and orders what no part speaks for.
+#: What no part speaks for scores between minus this and zero, by its popularity.
 POPULARITY_FLOOR = 1e-6
 
 
@@ -59,8 +59,7 @@ class Ranking:
 
 @register
 class Blend(Recommender):
-    """``score = sum over parts of w1 * log(1 + s / scale) + w2 * s / max(s)``, ``s`` being the part's score of the
-    item.
+    """``sum over parts of w1 * log(1 + s / scale) + w2 * s / max(s)``, ``s`` being the part's score of the item.
 
     Weights minimise the softmax cross entropy of what was bought among the parts' best items (ListNet; Cao et al.
     2007), one set for users who are in a session now and one for those who are not. Where the data carries no order
@@ -86,7 +85,7 @@ class Blend(Recommender):
     live: NDArray[np.float64]  # (parts, BASIS): weights within one
     live_is_measured: bool = False
 
-    popular: Scores  # (n_items,) at most POPULARITY_FLOOR
+    popular: Scores  # (n_items,) in [-POPULARITY_FLOOR, 0]
 
     def with_parts(self, parts: Mapping[str, Recommender], snapshot: Snapshot) -> Self:
         """This blend over models that were fitted on ``snapshot``; they are used as they are."""
@@ -96,7 +95,8 @@ class Blend(Recommender):
         self.parts = {name: parts[name] for name in self.config.parts}
         self.n_items = len(snapshot.items)
         popularity = snapshot.item_matrix["popularity"].to_numpy(dtype=np.float64)
-        self.popular = (POPULARITY_FLOOR * popularity / max(popularity.max(initial=0.0), 1.0)).astype(np.float32)
+        share = popularity / max(popularity.max(initial=0.0), 1.0)
+        self.popular = (POPULARITY_FLOOR * (share - 1.0)).astype(np.float32)
         return self
 
     @classmethod
@@ -118,13 +118,13 @@ class Blend(Recommender):
 
     def learn(self, quiet: Labelled, live: Labelled | None = None) -> Self:
         """Learn the weights from questions asked between sessions and, if there are any, within sessions."""
-        self.scales = self._scales(quiet, live)
+        self.scales = self._scales(quiet) if live is None else self._scales(quiet, live)
         is_live = np.array([part.level is Level.LIVE for part in self.parts.values()])
-        self.quiet = self._weights(quiet)
+        self.quiet = self._weights(quiet, in_session=False)
         self.quiet[is_live] = 0.0
         self.live_is_measured = live is not None and len(live) > 0
         if live is not None and self.live_is_measured:
-            self.live = self._weights(live)
+            self.live = self._weights(live, in_session=True)
         else:
             self.live = self.quiet.copy()
             self.live[is_live] = self.config.unmeasured_live_weight
@@ -154,7 +154,7 @@ class Blend(Recommender):
     def contributions(self, histories: Histories, unavailable: frozenset[str] = frozenset()) -> Scores:
         """(parts, n, n_items): what each part adds to each item's score."""
         scores = self.part_scores(histories, unavailable)
-        in_session = histories.live().lengths > 0
+        in_session = self._in_session(scores)
         for position in range(len(self.parts)):
             weights = np.where(in_session[:, None], self.live[position], self.quiet[position]).astype(np.float32)
             s = scores[position]
@@ -163,9 +163,17 @@ class Blend(Recommender):
             scores[position] = weights[:, :1] * np.log1p(s / self.scales[position]) + weights[:, 1:] * relative
         return scores
 
+    def _in_session(self, scores: Scores) -> Mask:
+        """(n,) bool: whether L4 has anything to say; live events that lead nowhere leave the user between sessions."""
+        live = [part.level is Level.LIVE for part in self.parts.values()]
+        return np.asarray((scores[live] > 0).any(axis=(0, 2)), dtype=bool)
+
     def score_all(self, histories: Histories) -> Scores:
-        """(n, n_items) sums of the parts' contributions."""
-        return self.contributions(histories).sum(axis=0) + self.popular
+        """(n, n_items) sums of the parts' contributions; popularity where there are none."""
+        return self._total(self.contributions(histories))
+
+    def _total(self, added: Scores) -> Scores:
+        return np.where((added != 0).any(axis=0), added.sum(axis=0), self.popular)
 
     def rank(
         self, histories: Histories, k: int, allowed: Mask | None = None, unavailable: frozenset[str] = frozenset()
@@ -176,30 +184,30 @@ class Blend(Recommender):
         parts = np.full((len(histories), k), -1, dtype=np.int8)
         for rows in chunks(len(histories)):
             added = self.contributions(histories.take(np.arange(rows.start, rows.stop)), unavailable)
-            ids[rows], scores[rows] = top_k(added.sum(axis=0) + self.popular, k, allowed)
+            ids[rows], scores[rows] = top_k(self._total(added), k, allowed)
             shown = np.maximum(ids[rows], 0)
             of_shown = np.take_along_axis(added, shown[None], axis=2)
             parts[rows] = np.where((of_shown.max(axis=0) > 0) & (ids[rows] >= 0), of_shown.argmax(axis=0), -1)
         return Ranking(ids, scores, parts)
 
-    def _scales(self, *questions: Labelled | None) -> NDArray[np.float64]:
+    def _scales(self, *questions: Labelled) -> NDArray[np.float64]:
         """The mean positive score of each part: what counts as one unit of its evidence."""
         sums, counts = np.zeros(len(self.parts)), np.zeros(len(self.parts))
         for asked in questions:
-            for rows in chunks(0 if asked is None else len(asked)):
-                assert asked is not None
+            for rows in chunks(len(asked)):
                 scores = self.part_scores(asked.histories.take(np.arange(rows.start, rows.stop)))
                 sums += scores.sum(axis=(1, 2), dtype=np.float64)
                 counts += (scores > 0).sum(axis=(1, 2))
         return np.where(sums > 0, sums / np.maximum(counts, 1), 1.0)
 
-    def _weights(self, asked: Labelled) -> NDArray[np.float64]:
-        """(parts, BASIS) weights with the least penalised cross entropy."""
-        columns, bought, rows = self._examples(asked)
+    def _weights(self, asked: Labelled, *, in_session: bool) -> NDArray[np.float64]:
+        """(parts, BASIS) weights with the least cross entropy, drawn to an even mix where there is little to learn."""
+        columns, bought, rows = self._examples(asked, in_session)
         x = torch.from_numpy(columns)
         n = int(rows.max(initial=-1)) + 1
         row, share = torch.from_numpy(rows), torch.from_numpy(bought)
-        weights = torch.zeros(columns.shape[1], dtype=torch.float64, requires_grad=True)
+        even = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(len(self.parts))
+        weights = even.clone().requires_grad_()
         optimiser = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
         def closure() -> torch.Tensor:
@@ -208,7 +216,7 @@ class Blend(Recommender):
             peak = torch.full((n,), -torch.inf, dtype=torch.float64).scatter_reduce(0, row, logits.detach(), "amax")
             total = torch.zeros(n, dtype=torch.float64).index_add(0, row, (logits - peak[row]).exp())
             log_p = logits - peak[row] - total.log()[row]
-            loss = -(share * log_p).sum() / max(n, 1) + self.config.penalty * weights.square().sum()
+            loss = -(share * log_p).sum() / max(n, 1) + self.config.penalty * (weights - even).square().sum()
             loss.backward()
             return loss
 
@@ -216,10 +224,13 @@ class Blend(Recommender):
             optimiser.step(closure)
         return weights.detach().numpy().reshape(len(self.parts), BASIS)
 
-    def _examples(self, asked: Labelled) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    def _examples(
+        self, asked: Labelled, in_session: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
         """Columns (c, parts * BASIS), share of the user's purchases (c,) and question (c,) of every candidate.
 
-        Questions none of whose purchases is a candidate teach nothing and are left out.
+        Questions none of whose purchases is a candidate teach nothing and are left out; so are, with ``in_session``,
+        those to which L4 has nothing to say.
         """
         columns, shares, owners, kept = [], [], [], 0
         for rows in chunks(len(asked)):
@@ -228,7 +239,7 @@ class Blend(Recommender):
             bought = np.zeros(scores.shape[1:], dtype=bool)
             known = some.labels.values < self.n_items
             bought[some.labels.rows[known], some.labels.values[known]] = True
-            for row in range(len(some)):
+            for row in range(len(some)) if not in_session else np.flatnonzero(self._in_session(scores)):
                 of_row = scores[:, row]
                 best, _ = top_k(of_row, self.config.candidates)
                 candidates = np.unique(best[np.take_along_axis(of_row, np.maximum(best, 0), axis=1) > 0])

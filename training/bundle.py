@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import training.zoo  # noqa: F401  # a bundle may hold any registered model
-from features.digest import digest_folder
+from features.digest import Digest, digest_folder
 from features.errors import InputError, NotFoundError
 from features.ids import UNKNOWN, Vocabulary
 from features.schema import MISSING, Columns, EventType
@@ -41,10 +43,11 @@ class Bundle:
         about: ``as_of_ms``, digests of what it was made from, names of the demographic attributes, the arm's name.
         blend: Ranks.
         catalogue: Index ``item_id`` in dense order; ``category``, ``available``, and ``brand``, ``title``,
-        ``price_cents`` if known. sequences: One row per known user.
+            ``price_cents`` if known.
+        sequences: One row per known user.
         policy: The policy's configuration, read by the serving side.
         recorded: Requests and the answers that the offline path gave to them.
-        digest: sha256 over the canonical content of the folder.
+        digest: sha256 over ``about`` and the canonical content of the folder's other files.
     """
 
     about: Mapping[str, Any]
@@ -136,10 +139,11 @@ class Bundle:
             InputError: An item differs, or a score by more than 1e-5 of the largest: not the same code or data.
         """
         for request in self.recorded:
-            answer = self.recommend([request["user_id"]], len(request["items"]))
+            answer = self.recommend([request["user_id"]], RECORDED_ITEMS)
             expected = np.array(request["scores"])
-            close = np.allclose(answer[Columns.SCORE], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max(initial=0))
-            if answer[Columns.ITEM_ID].tolist() != request["items"] or not close:
+            tolerance = 1e-5 * np.abs(expected).max(initial=0)
+            same = answer[Columns.ITEM_ID].tolist() == request["items"]
+            if not same or not np.allclose(answer[Columns.SCORE], expected, rtol=1e-5, atol=tolerance):
                 raise InputError("bundle", "must answer its recorded requests as when it was made", request["user_id"])
 
     @classmethod
@@ -150,15 +154,7 @@ class Bundle:
             NotFoundError: The folder holds none.
             InputError: It is of another format, or its content does not match its digest.
         """
-        path = folder / ABOUT
-        if not path.is_file():
-            raise NotFoundError("bundle", f"must hold {ABOUT}", str(folder), "run `stellar promote` to make a champion")
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if about.get("format") != FORMAT:
-            raise InputError("bundle", f"must be of format {FORMAT}", about.get("format"), "train it again")
-        digest = digest_folder(folder, without=(ABOUT,))
-        if digest != about["digest"]:
-            raise InputError("bundle", "must match its digest", digest, "it was changed or cut short; train it again")
+        about, digest = _checked(folder)
         users = pd.read_parquet(folder / "users.parquet")
         with np.load(folder / "sequences.npz", allow_pickle=False) as arrays:
             sequences = Histories(
@@ -207,9 +203,32 @@ def save_bundle(folder: Path, blend: Blend, snapshot: Snapshot, *, arm: str, pol
     }
     unrecorded = Bundle(about, blend, snapshot.item_matrix[columns], sequences, policy, (), "")
     (folder / "requests.json").write_text(json.dumps(_record(unrecorded), indent=2), encoding="utf-8")
-    digest = digest_folder(folder, without=(ABOUT,))
+    digest = _digest(folder, about)
     (folder / ABOUT).write_text(json.dumps({**about, "digest": digest}, indent=2), encoding="utf-8")
     return Bundle.load(folder)
+
+
+def _checked(folder: Path) -> tuple[dict[str, Any], str]:
+    """What a bundle says about itself and its digest, if both are as they were written."""
+    path = folder / ABOUT
+    if not path.is_file():
+        raise NotFoundError("bundle", f"must hold {ABOUT}", str(folder), "run `stellar promote` to make a champion")
+    again = "it was changed or cut short; train it again"
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about.get("format") != FORMAT:
+            raise InputError("bundle", f"must be of format {FORMAT}", about.get("format"), "train it again")
+        digest = _digest(folder, about)
+    except (ValueError, AttributeError, EOFError, KeyError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError("bundle", "must be readable", str(error), again) from error
+    if digest != about.get("digest"):
+        raise InputError("bundle", "must match its digest", digest, again)
+    return about, digest
+
+
+def _digest(folder: Path, about: Mapping[str, Any]) -> str:
+    described = {name: value for name, value in about.items() if name != "digest"}
+    return Digest().add("about", described).add("content", digest_folder(folder, without=(ABOUT,))).hexdigest()
 
 
 def _record(bundle: Bundle) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ def choose_device(device: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        torch.zeros(1, device=chosen).cpu()  # "meta" takes tensors, but never gives them back
     except (RuntimeError, AssertionError) as error:
         raise ConfigError("device", "must be one that this machine has", device, "use auto or cpu") from error
     return chosen
@@ -75,7 +75,8 @@ def fit(
 ) -> Curve:
     """Train ``module`` in place and leave it with the weights of its best epoch, in evaluation mode.
 
-    AdamW with a one-cycle schedule over the epochs; gradients are clipped to norm 1.
+    AdamW with a one-cycle schedule over the epochs; gradients are clipped to norm 1. Where there is no batch at all the
+    weights stay as they are and the curve is empty.
 
     Args:
         batches: One epoch's batches, drawn anew at each call.
@@ -87,8 +88,10 @@ def fit(
     optimiser = torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     for epoch in range(1, config.epochs + 1):
         started, losses = time.perf_counter(), []
-        module.train()
         epoch_batches = list(batches())
+        if not epoch_batches:
+            break
+        module.train()
         for step, batch in enumerate(epoch_batches):
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * one_cycle((epoch - 1 + step / len(epoch_batches)) / config.epochs)
@@ -115,7 +118,8 @@ def fit(
             break
     if best_state is not None:
         module.load_state_dict(best_state)
+    module.eval()
     return curve
 
 
-__all__ = ["FitConfig", "choose_device", "fit", "seed_everything"]
+__all__ = ["FitConfig", "choose_device", "fit", "one_cycle", "seed_everything"]

@@ -24,8 +24,7 @@ class ItemToItem(Recommender):
     """``scores (n, items) = interest (n, items) @ towards (items, items)``, both factors sparse."""
 
     class Config(HyperParameters):
-        """``neighbours``: how many items each item leads to; ``shrinkage``: co-occurrences that are taken for
-        chance."""
+        """``neighbours``: how many items each item leads to; ``shrinkage``: co-occurrences taken for chance."""
 
         neighbours: int = Field(default=200, ge=1)
         shrinkage: float = Field(default=10.0, ge=0)

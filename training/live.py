@@ -18,9 +18,10 @@ from training.recommender import Progress, Scores, TrainingSet, register
 class LiveCooccurrence(ItemToItem):
     """``towards(i, j) = (bought(j | i) + share * together(i, j)) / (visits(i) + shrinkage)``.
 
-    ``bought(j | i)`` counts the visits with interest in ``i`` in which ``j`` was bought; for ``i = j`` only visits
-    where the interest came before the purchase count. ``together`` counts visits with interest in both, for the many
-    pairs that nobody bought yet. Only the events since the snapshot are read, and the latest of them weigh most.
+    ``bought(j | i)`` counts the visits with interest in ``i`` in which ``j`` was bought, ``together`` those with
+    interest in both, for the many pairs that nobody bought yet. For ``i = j`` the numerator counts only the visits in
+    which the item was bought and also viewed or carted. Only the interactions since the snapshot are read, and the
+    latest of them weigh most.
     """
 
     name = "live"
@@ -37,8 +38,7 @@ class LiveCooccurrence(ItemToItem):
         """Count visits; O(sum of squared visit sizes)."""
         snapshot = training_set.snapshot
         self.n_items = len(snapshot.items)
-        codes = [event_type.code for event_type in INTERACTIONS]
-        histories = snapshot.sequences.where(np.isin(snapshot.sequences.event_types, codes))
+        histories = _interactions(snapshot.sequences)
         visits, purchase = histories.visits(), histories.event_types == EventType.PURCHASE.code
         n_visits = int(visits.max(initial=-1)) + 1
         interest = incidence(visits, histories.items, n_visits, self.n_items)
@@ -55,7 +55,7 @@ class LiveCooccurrence(ItemToItem):
 
     def interest(self, histories: Histories) -> sparse.csr_array:
         """Only events since the snapshot; halved every ``half_life_events`` later ones."""
-        live = histories.live()
+        live = _interactions(histories.live())
         steps_back = np.repeat(live.offsets[1:], live.lengths) - 1 - np.arange(len(live.items))
         return strongest_interest(live, 0.5 ** (steps_back / self.config.half_life_events), self.n_items)
 
@@ -66,6 +66,11 @@ class LiveCooccurrence(ItemToItem):
         purchase = (live.event_types == EventType.PURCHASE.code) & (live.items >= 0)
         scores[live.rows[purchase], live.items[purchase]] = 0.0
         return scores
+
+
+def _interactions(histories: Histories) -> Histories:
+    """Without searches and the like, which snapshots do not carry: steps count alike offline and online."""
+    return histories.where(np.isin(histories.event_types, [event_type.code for event_type in INTERACTIONS]))
 
 
 __all__ = ["LiveCooccurrence"]

@@ -6,6 +6,7 @@ A version is the whole bundle folder plus a small code file that answers with it
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -74,10 +75,12 @@ def register_bundle(
     logged = store.create_logged_model(run.experiment_id, name=name, source_run_id=run.id, tags=all_tags)
     example = pd.DataFrame({"user_id": example_users, "k": [10] * len(example_users)})
     with tempfile.TemporaryDirectory() as scratch:
+        # MLflow keeps the folder's own name, and ``bundle_folder`` must know where to look.
+        bundle = shutil.copytree(folder, f"{scratch}/{Path(_BUNDLE_PATH).name}")
         module.pyfunc.save_model(
             f"{scratch}/model",
             python_model=str(_CODE),
-            artifacts={"bundle": str(folder)},
+            artifacts={"bundle": bundle},
             signature=_signature(module),
             input_example=example,
             pip_requirements=[stellar_requirement()],

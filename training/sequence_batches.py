@@ -55,8 +55,7 @@ def supervise(histories: Histories, horizon_days: float) -> Supervision:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded windows (b, length) and their questions: vectors at ``[row, column]`` should point at ``answers`` (q,
-    a)."""
+    """Padded windows (b, length), and q questions: vectors at ``[row, column]`` should point at ``answers`` (q, a)."""
 
     items: Tensor
     types: Tensor
@@ -87,6 +86,8 @@ def draw_batches(
     Each user's events are cut at multiples of half a window from a random phase, so that a question sees between half a
     window and a whole one. Windows of like length share a batch, so that little is padded.
     """
+    if not len(supervision.asked):
+        return
     stride = max(length // 2, 1)
     owners = histories.rows[supervision.asked]
     first_event = histories.offsets[owners]

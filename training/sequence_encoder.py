@@ -80,8 +80,8 @@ class SequenceEncoder(nn.Module):
         """(q, width) vectors to (q, c) logits.
 
         Args:
-            seen, types: (q, length) items and event types that each vector was made from; ``n_items`` where there is
-            none. candidates: (c,) distinct sorted items; all items if absent.
+            seen, types: (q, length) items and event types that each vector was made from; ``n_items`` for none.
+            candidates: (c,) distinct sorted items; all items if absent.
         """
         weight: Tensor = self.items.weight[:-1]
         bias: Tensor = self.bias

@@ -25,7 +25,7 @@ from features.instants import iso
 from features.snapshot import Snapshot, build_snapshot
 from features.split import Labelled, Moment, ask
 from training.blend import Blend
-from training.recommender import Curve, Progress, Recommender, TrainingSet, model_class
+from training.recommender import Curve, Recommender, TrainingSet, model_class
 
 #: Told about long work: (stage, steps done, steps in all, metrics so far).
 Notify = Callable[[str, int, int, dict[str, float]], None]
@@ -135,10 +135,12 @@ def train(
 
 
 def _fitted(fit: Callable[..., Recommender], training_set: TrainingSet, name: str, tell: Notify) -> Recommender:
-    tell(name, 0, 1, {})
-    progress: Progress = lambda done, of, metrics: tell(name, done, of, metrics)  # noqa: E731
+    def progress(done: int, of: int, metrics: dict[str, float]) -> None:
+        tell(name, done, of, metrics)
+
+    progress(0, 1, {})
     model = fit(training_set, progress)
-    tell(name, 1, 1, {})
+    progress(1, 1, {})
     return model
 
 

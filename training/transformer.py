@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,8 +34,13 @@ class SequenceTransformer(Recommender):
     level = Level.PREFERENCE
 
     class Config(FitConfig):
-        """``length``: how many of a user's last events are read; ``answers``: how many are drawn per visit and epoch;
-        ``negatives``: shared negatives per batch where the catalogue is larger than that, else all items.
+        """Of the network, of what it reads and of what it is asked.
+
+        Attributes:
+            length: How many of a user's last events are read.
+            horizon_days: What is bought this long after a visit answers it.
+            answers: How many of a visit's answers are drawn per epoch.
+            negatives: Shared negatives per batch where the catalogue is larger than that, else all items.
         """
 
         width: int = Field(default=64, ge=8)
@@ -47,6 +52,12 @@ class SequenceTransformer(Recommender):
         horizon_days: float = Field(default=30.0, gt=0)
         answers: int = Field(default=4, ge=1)
         negatives: int = Field(default=8_192, ge=1)
+
+        @model_validator(mode="after")
+        def _heads_share_the_width(self) -> Self:
+            if self.width % self.heads:
+                raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
+            return self
 
     def __init__(self, **hyper_parameters: Any) -> None:
         super().__init__(**hyper_parameters)
@@ -81,7 +92,7 @@ class SequenceTransformer(Recommender):
 
     def refit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
         """The same model on a later snapshot, for as many epochs as validation chose."""
-        epochs = self.curve.best_epoch if self.curve else self.config.epochs
+        epochs = (self.curve.best_epoch if self.curve else 0) or self.config.epochs
         return type(self)(**self.config.model_dump() | {"epochs": epochs}).fit(training_set, progress)
 
     def _build(self) -> SequenceEncoder:
@@ -106,7 +117,7 @@ class SequenceTransformer(Recommender):
         drawn = torch.randint(self.n_items, (self.config.negatives,), device=self._device).unique()
         negatives = drawn[~torch.isin(drawn, certain)]
         candidates, order = torch.cat([certain, negatives]).sort()
-        one_for_many = float(np.log((self.n_items - len(certain)) / max(len(negatives), 1)))
+        one_for_many = float(np.log(max(self.n_items - len(certain), 1) / max(len(negatives), 1)))
         correction = torch.where(order < len(certain), 0.0, one_for_many)
         log_p = F.log_softmax(network.logits(vectors, seen, types, candidates) + correction, dim=-1)
         return -log_p.gather(1, torch.searchsorted(candidates, batch.answers)).mean()

@@ -13,19 +13,23 @@ from rich.table import Table
 
 from experiments.benchmarks.machine import machine, peak_mb
 from experiments.compare import Comparison, compare
-from experiments.demo import CONTROL, SIMULATED_HORIZON_DAYS, demo_experiment
-from experiments.replay import measure
+from experiments.replay import measure, replay
+from experiments.standard import CONTROL, SIMULATED_HORIZON_DAYS, standard_experiment
+from experiments.statistics import paired_bootstrap
 from features.dataset import Dataset
 from features.engine import Engine
 from features.ids import Vocabulary
 from features.ingest import ingest
 from features.schema import DAY_MS, Columns
 from features.shop import Shop, ShopConfig
+from features.split import Moment, ask
+from training.metrics import PerUser
 from training.recommender import top_k
 from training.train import Notify
 
 K = 20
 METRIC = f"ndcg@{K}"
+BLEND = "blend"
 
 
 def benchmark_simulated_shop(seeds: Iterable[int], events: int, notify: Notify | None = None) -> dict[str, Any]:
@@ -34,16 +38,22 @@ def benchmark_simulated_shop(seeds: Iterable[int], events: int, notify: Notify |
     ``rows``: mean and standard deviation over seeds of each arm's metric, and of its share of the metric that the
     ranking by planted truth reaches. ``null``: the verdicts on the shops without taste.
     """
-    shops, nulls = [], []
+    shops, nulls, users = [], [], []
     for seed in seeds:
-        shops.append(_one(seed, events, null=False, notify=notify))
-        nulls.append(_one(seed, events, null=True, notify=notify))
+        shop, per_user = _one(seed, events, null=False, notify=notify)
+        shops.append(shop)
+        users.append(per_user)
+        nulls.append(_one(seed, events, null=True, notify=notify)[0])
     arms = shops[0]["arms"]
     return {
         "benchmark": "simulated-shop",
         "data": f"simulated, {events} events, seeds {', '.join(str(shop['seed']) for shop in shops)}",
         "machine": machine(),
         "rows": [_row(name, shops) for name in [*arms, "truth"]],
+        "pooled": {
+            moment: {base: _pooled([per_user[moment] for per_user in users], base) for base in (CONTROL, BLEND)}
+            for moment in Moment
+        },
         "seeds": shops,
         "null": nulls,
         "ratios": {
@@ -53,7 +63,19 @@ def benchmark_simulated_shop(seeds: Iterable[int], events: int, notify: Notify |
     }
 
 
-def _one(seed: int, events: int, *, null: bool, notify: Notify | None) -> dict[str, Any]:
+def _pooled(users: list[PerUser], base: str) -> dict[str, dict[str, float]]:
+    """Difference of every arm to ``base``, users of all seeds together, with simultaneous 95 % intervals."""
+    values = {name: np.concatenate([per_user[name] for per_user in users]) for name in users[0]}
+    control = values.pop(base)
+    lifts = paired_bootstrap(control, values, seed=0)
+    return {
+        name: {"difference": lift.difference, "low": lift.low, "high": lift.high, "n_users": lift.n_users}
+        for name, lift in lifts.items()
+    }
+
+
+def _one(seed: int, events: int, *, null: bool, notify: Notify | None) -> tuple[dict[str, Any], dict[Moment, PerUser]]:
+    """One shop: what is reported of it, and the metric of every arm per deciding user, by moment."""
     label = f"{'null shop' if null else 'shop'} {seed}"
     started = time.perf_counter()
 
@@ -67,9 +89,10 @@ def _one(seed: int, events: int, *, null: bool, notify: Notify | None) -> dict[s
         shop.write(files)
         ingest(files, "tables", out)
         dataset = Dataset.open(out)
-        experiment = demo_experiment(label, out, "tables", seed=seed)
+        experiment = standard_experiment(label, out, "tables", seed=seed)
         with Engine.duckdb() as engine:
             comparison = compare(engine, dataset, experiment, tell)
+            live = _live(engine, dataset, comparison)
     report = comparison.report
     arms = {
         name: {"mean": arm[METRIC]["mean"], "low": arm[METRIC]["low"], "high": arm[METRIC]["high"]}
@@ -78,7 +101,9 @@ def _one(seed: int, events: int, *, null: bool, notify: Notify | None) -> dict[s
     }
     best = max(arms, key=lambda name: arms[name]["mean"])
     truth = float(_truth(shop, comparison).mean())
-    return {
+    hot = comparison.asked.groups == report["group"]
+    between = {name: answered.metrics[METRIC][hot] for name, answered in comparison.replays.items()}
+    summary = {
         "seed": seed,
         "n_users": report["n_users"],
         "arms": arms,
@@ -87,8 +112,20 @@ def _one(seed: int, events: int, *, null: bool, notify: Notify | None) -> dict[s
         "best_over_truth": arms[best]["mean"] / truth,
         "ships": [name for name, arm in arms.items() if arm.get("verdict") == "ship"],
         "seconds": round(time.perf_counter() - started, 1),
+        "live": {name: float(values.mean()) for name, values in live.items()},
         "peak_mb": round(peak_mb(), 1),
     }
+    return summary, {Moment.AS_OF: between, Moment.LIVE: live}
+
+
+def _live(engine: Engine, dataset: Dataset, comparison: Comparison) -> PerUser:
+    """The arms asked again in the middle of a session, when L4 has something to say."""
+    snapshot = comparison.trained.snapshot
+    until_ms = snapshot.as_of_ms + round(SIMULATED_HORIZON_DAYS * DAY_MS)
+    asked = ask(engine, dataset, snapshot, until_ms, Moment.LIVE)
+    asked = asked.take(np.flatnonzero(asked.groups == comparison.report["group"]))
+    allowed = snapshot.item_matrix[Columns.AVAILABLE].to_numpy(dtype=bool)
+    return {name: replay(model, asked, K, allowed).metrics[METRIC] for name, model in comparison.trained.models.items()}
 
 
 def _truth(shop: Shop, comparison: Comparison) -> np.ndarray:
@@ -120,19 +157,25 @@ def _sd(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
+def _interval(lift: dict[str, float] | None) -> str:
+    return "" if lift is None else f"{lift['difference']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}]"
+
+
 def render_benchmark(result: dict[str, Any]) -> Table:
-    """The rows as a table, with the lift over the control on every seed."""
+    """The rows as a table, with differences over the users of all seeds and what the arms reach within a session."""
     table = Table(title=f"{result['data']}; null shops that would ship: {result['ratios']['null_ships']}")
-    for column in ("arm", METRIC, "share of truth", f"seeds with interval above {CONTROL}"):
+    above, below = result["pooled"][Moment.AS_OF][CONTROL], result["pooled"][Moment.AS_OF][BLEND]
+    for column in ("arm", METRIC, "share of truth", f"over {CONTROL}", f"against {BLEND}", f"{METRIC} in session"):
         table.add_column(column, justify="left" if column == "arm" else "right")
     for row in result["rows"]:
         name = row["model"]
-        above = sum(shop["arms"][name].get("lift", {}).get("low", 0) > 0 for shop in result["seeds"] if name != "truth")
         table.add_row(
             name,
             f"{row['metrics'][METRIC]:.4f} ±{row['sd'][METRIC]:.4f}",
             f"{row['metrics']['share_of_truth']:.1%} ±{row['sd']['share_of_truth']:.1%}",
-            "" if name in ("truth", CONTROL) else f"{above} of {len(result['seeds'])}",
+            _interval(above.get(name)),
+            _interval(below.get(name)),
+            "" if name == "truth" else f"{np.mean([shop['live'][name] for shop in result['seeds']]):.4f}",
         )
     return table
 

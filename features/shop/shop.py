@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from features.errors import InputError
-from features.shop import truth
 from features.shop.behaviour import Behaviour, Intents, Responses
 from features.shop.catalogue import Floats, Ints, stock
 from features.shop.config import ShopConfig
 from features.shop.log import Progress, Scribe, write_events
 from features.shop.population import settle
+from features.shop.truth import purchase_rate
 from features.shop.visits import events_per_visit
 
 _CATALOGUE_STREAM, _POPULATION_STREAM = 0, 1
@@ -79,4 +79,4 @@ class Shop:
 
     def purchase_rate(self, users: Ints, from_ms: int, to_ms: int) -> Floats:
         """(n, n_items) float32 expected purchases in ``[from_ms, to_ms)``: see ``truth.purchase_rate``."""
-        return truth.purchase_rate(self._behaviour, self._events_per_visit, users, from_ms, to_ms)
+        return purchase_rate(self._behaviour, self._events_per_visit, users, from_ms, to_ms)

@@ -19,31 +19,6 @@ from training import records, registry, tracking, tracking_ui
 DIGEST = "5f" * 32
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with MLflow's tables; making them takes seconds, copying them does not."""
-    folder = tmp_path_factory.mktemp("template")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STELLAR_HOME", str(folder))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        tracking.client()
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def store(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An own, empty store under an own ``STELLAR_HOME``; the working directory is an empty folder beside it."""
-    folder = tmp_path / "home with space"
-    folder.mkdir()
-    shutil.copy(empty_store, folder / "mlflow.db")
-    monkeypatch.setenv("STELLAR_HOME", str(folder))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.chdir(elsewhere)
-    return folder
-
-
 class TinyBundle:
     """Answers every user with the items of its file, in their order."""
 

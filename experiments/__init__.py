@@ -1,0 +1,1 @@
+"""Arms, replay, statistics, verdicts, reports and benchmarks."""

@@ -1,0 +1,44 @@
+"""The standard experiment: what each level of personalisation reaches alone, and the blend of all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from experiments.experiment import Experiment, make_experiment
+
+#: Every level alone, popularity to compare with, and the blend.
+ARMS: dict[str, dict[str, Any]] = {
+    "popular_all_time": {"model": "bestsellers", "by": [], "half_life_days": None},
+    "popular_30d": {"model": "bestsellers", "by": [], "half_life_days": None, "window_days": 30},
+    "bestsellers": {"model": "bestsellers"},
+    "history": {"model": "history"},
+    "recent": {"model": "history", "half_life_days": 14},
+    "cooccurrence": {"model": "cooccurrence"},
+    "transformer": {"model": "transformer"},
+    "live": {"model": "live"},
+    "blend": {
+        "model": "blend",
+        "parts": ["bestsellers", "history", "recent", "cooccurrence", "transformer", "live"],
+    },
+}
+CONTROL = "popular_30d"
+
+#: How each source is split; others by the last midnight that leaves the horizon.
+SPLITS: dict[str, dict[str, Any]] = {
+    "online_retail": {"as_of": "2011-11-09", "horizon_days": 30},
+    "retailrocket": {"as_of": "80%"},
+}
+
+SIMULATED_HORIZON_DAYS = 14
+
+
+def standard_experiment(name: str, dataset: Path, source: str, *, seed: int) -> Experiment:
+    """The arms over a data set, split as suits its source."""
+    arms = {arm: dict(settings) for arm, settings in ARMS.items()}
+    arms["transformer"]["seed"] = seed
+    split = SPLITS.get(source, {"horizon_days": SIMULATED_HORIZON_DAYS if source == "tables" else 30})
+    return make_experiment(name=name, data=dataset, control=CONTROL, arms=arms, seed=seed, **split)
+
+
+__all__ = ["ARMS", "CONTROL", "SIMULATED_HORIZON_DAYS", "standard_experiment"]

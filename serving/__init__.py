@@ -1,0 +1,1 @@
+"""The policy, real-time state and the HTTP service."""

@@ -1,0 +1,217 @@
+"""The blend against parts whose worth is planted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+
+from features.errors import ConfigError
+from features.schema import DAY_MS, EventType, Level
+from features.sequences import Histories
+from features.snapshot import Snapshot
+from features.split import Labelled
+from training.blend import POPULARITY_FLOOR, Blend
+from training.metrics import ranking_metrics
+from training.recommender import HyperParameters, Progress, Recommender, Scores, TrainingSet
+from training.train import Trained
+
+NOW = 100 * DAY_MS
+N, N_ITEMS = 1_500, 40
+
+
+class Planted(Recommender):
+    """Scores that were written down: row i is for user ``ui``."""
+
+    name = "planted"
+    level = Level.PREFERENCE
+
+    class Config(HyperParameters):
+        """None."""
+
+    def __init__(self, scores: Scores, level: Level = Level.PREFERENCE) -> None:
+        super().__init__()
+        self.scores, self.n_items = scores.astype(np.float32), scores.shape[1]
+        self.level = level  # type: ignore[misc]
+        self.asked: list[Histories] = []
+
+    def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
+        return self
+
+    def score_all(self, histories: Histories) -> Scores:
+        self.asked.append(histories)
+        return self.scores[[int(user_id[1:]) for user_id in histories.user_ids]]
+
+    def save(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        raise NotImplementedError
+
+
+@pytest.fixture(scope="module")
+def forty_items(make_snapshot: Any) -> Snapshot:
+    events = [(0, item, EventType.VIEW, NOW - 1) for item in range(N_ITEMS) for _ in range(item % 7)]
+    return make_snapshot(events, N, N_ITEMS, NOW)
+
+
+def truth_and_noise(seed: int) -> tuple[list[list[int]], Scores, Scores]:
+    """What each user buys, scores that know it half of the time, and scores that know nothing."""
+    rng = np.random.default_rng(seed)
+    bought = rng.integers(N_ITEMS, size=N)
+    good, noise = rng.random((N, N_ITEMS)), rng.random((N, N_ITEMS))
+    known = rng.random(N) < 0.5
+    good[known, bought[known]] += 3
+    return [[int(item)] for item in bought], good.astype(np.float32), noise.astype(np.float32)
+
+
+@pytest.fixture
+def quiet(make_histories: Any, make_labelled: Any) -> Callable[..., Labelled]:
+    return lambda bought: make_labelled(make_histories([], N, NOW), bought, N_ITEMS)
+
+
+@pytest.fixture
+def within(make_histories: Any, make_labelled: Any) -> Callable[..., Labelled]:
+    """Everybody looked at something since the snapshot."""
+    events = [(row, 0, EventType.VIEW, NOW + 1) for row in range(N)]
+    return lambda bought: make_labelled(make_histories(events, N, NOW + 2, NOW), bought, N_ITEMS)
+
+
+def blend_of(snapshot: Snapshot, **parts: Recommender) -> Blend:
+    return Blend(parts=tuple(parts), candidates=N_ITEMS).with_parts(parts, snapshot)
+
+
+def ndcg(model: Recommender, asked: Labelled) -> float:
+    return float(ranking_metrics(model.recommend(asked.histories, 10)[0], asked.labels, (10,))["ndcg@10"].mean())
+
+
+def test_a_useless_part_gets_about_no_weight(forty_items: Snapshot, quiet: Callable[..., Labelled]) -> None:
+    bought, good, noise = truth_and_noise(0)
+    blend = blend_of(forty_items, good=Planted(good), noise=Planted(noise)).learn(quiet(bought))
+    added = blend.contributions(quiet(bought).histories)
+    assert added[1].std() < 0.1 * added[0].std()
+    other_bought, other_good, other_noise = truth_and_noise(1)
+    fresh = quiet(other_bought)
+    later = blend.reweighted({"good": Planted(other_good), "noise": Planted(other_noise)}, forty_items)
+    assert ndcg(later, fresh) >= ndcg(Planted(other_good), fresh) - 0.01
+    assert ndcg(later, fresh) > ndcg(Planted(other_noise), fresh) + 0.2
+
+
+def test_parts_that_know_different_things_are_better_together(
+    forty_items: Snapshot, quiet: Callable[..., Labelled]
+) -> None:
+    rng = np.random.default_rng(2)
+
+    def draw() -> tuple[list[list[int]], dict[str, Recommender]]:
+        bought = rng.integers(N_ITEMS, size=N)
+        one, other = np.zeros((2, N, N_ITEMS))
+        rows = np.arange(N)
+        one[rows, rng.integers(N_ITEMS, size=N)] = other[rows, rng.integers(N_ITEMS, size=N)] = 1
+        one[rows[::2], bought[::2]] = other[rows[1::2], bought[1::2]] = 2
+        return [[int(item)] for item in bought], {"one": Planted(one), "other": Planted(other)}
+
+    bought, parts = draw()
+    blend = blend_of(forty_items, **parts).learn(quiet(bought))
+    bought, parts = draw()
+    fresh, later = quiet(bought), blend.reweighted(parts, forty_items)
+    assert ndcg(later, fresh) > max(ndcg(part, fresh) for part in parts.values()) + 0.2
+
+
+def test_weights_between_and_within_sessions_are_learned_apart(
+    forty_items: Snapshot, quiet: Callable[..., Labelled], within: Callable[..., Labelled]
+) -> None:
+    bought, good, noise = truth_and_noise(3)
+    slow, now = Planted(good), Planted(noise, Level.LIVE)
+    blend = blend_of(forty_items, slow=slow, now=now)
+    blend.learn(quiet(bought), within([[int(row.argmax())] for row in noise]))
+    assert blend.live_is_measured
+    assert not blend.quiet[1].any()  # nothing is live between sessions
+    between = blend.contributions(quiet(bought).histories).std(axis=(1, 2))
+    inside = blend.contributions(within(bought).histories).std(axis=(1, 2))
+    assert between[1] == 0 < between[0]
+    assert inside[1] > 10 * inside[0]
+
+
+def test_unmeasured_live_weights(forty_items: Snapshot, quiet: Callable[..., Labelled]) -> None:
+    bought, good, noise = truth_and_noise(4)
+    blend = blend_of(forty_items, slow=Planted(good), now=Planted(noise, Level.LIVE)).learn(quiet(bought))
+    assert not blend.live_is_measured
+    assert np.array_equal(blend.live[0], blend.quiet[0])
+    assert blend.live[1].tolist() == [2.0, 2.0]
+
+
+def test_only_the_live_part_sees_what_happened_since(
+    forty_items: Snapshot, within: Callable[..., Labelled], quiet: Callable[..., Labelled]
+) -> None:
+    bought, good, noise = truth_and_noise(5)
+    slow, now = Planted(good), Planted(noise, Level.LIVE)
+    blend = blend_of(forty_items, slow=slow, now=now)
+    blend.part_scores(within(bought).histories)
+    assert len(slow.asked[-1].items) == 0 and len(now.asked[-1].items) == N
+
+
+def test_contributions_add_up_and_the_largest_is_named(trained: Trained, asked_live: Labelled) -> None:
+    blend = trained.models["champion"]
+    assert isinstance(blend, Blend)
+    histories = asked_live.histories.take(np.arange(20))
+    ranking = blend.rank(histories, 12)
+    ids, scores = blend.recommend(histories, 12)
+    assert np.array_equal(ranking.ids, ids) and np.array_equal(ranking.scores, scores)
+    added = blend.contributions(histories)
+    for row in range(20):
+        for place, item in enumerate(ids[row]):
+            of_item = added[:, row, item]
+            expected = of_item.sum() if of_item.any() else blend.popular[item]
+            assert scores[row, place] == pytest.approx(expected, rel=1e-5, abs=1e-12)
+            assert ranking.parts[row, place] == (of_item.argmax() if of_item.max() > 0 else -1)
+
+
+def test_without_some_parts_the_others_answer(trained: Trained, asked: Labelled) -> None:
+    blend = trained.models["champion"]
+    assert isinstance(blend, Blend)
+    histories = asked.histories.take(np.arange(20))
+    without = frozenset({"history", "transformer"})
+    gone = [position for position, name in enumerate(blend.parts) if name in without]
+    added = blend.contributions(histories, without)
+    assert not added[gone].any()
+    assert np.array_equal(np.delete(added, gone, axis=0), np.delete(blend.contributions(histories), gone, axis=0))
+    ranking = blend.rank(histories, 10, unavailable=without)
+    assert (ranking.ids >= 0).all() and not np.isin(ranking.parts, gone).any()
+
+
+def test_popularity_ranks_when_nothing_is_known(trained: Trained, asked: Labelled) -> None:
+    blend = trained.models["champion"]
+    assert isinstance(blend, Blend)
+    ranking = blend.rank(asked.histories.take(np.arange(3)), 10, unavailable=frozenset(blend.parts))
+    popularity = trained.snapshot.item_matrix["popularity"].to_numpy(dtype=float)
+    expected = np.argsort(-popularity, kind="stable")[:10]
+    assert ranking.ids.tolist() == [expected.tolist()] * 3
+    assert (ranking.parts == -1).all()
+    assert ranking.scores.max() == 0 and ranking.scores.min() >= -np.float32(POPULARITY_FLOOR)
+
+
+@pytest.mark.parametrize("name", ["bestsellers", "history", "cooccurrence", "transformer", "live"])
+def test_a_model_as_a_blend_ranks_as_the_model(name: str, trained: Trained, asked_live: Labelled) -> None:
+    model = trained.models[name]
+    blend = Blend.of_one(name, model, trained.snapshot)
+    histories = asked_live.histories if name == "live" else asked_live.histories.past()
+    ids, scores = model.recommend(histories, 10)
+    found, _ = blend.recommend(histories, 10)
+    assert np.array_equal(found[scores > 0], ids[scores > 0])
+
+
+def test_what_a_blend_cannot_do_without(forty_items: Snapshot) -> None:
+    with pytest.raises(ConfigError, match="validation is what a blend learns its weights from"):
+        Blend(parts=("history",)).fit(TrainingSet(forty_items))
+    with pytest.raises(ConfigError, match="parts must be fitted models, received 'b'; choose from a"):
+        Blend(parts=("a", "b")).with_parts({"a": Planted(np.zeros((N, N_ITEMS)))}, forty_items)
+
+
+def test_where_nothing_is_to_be_learned_the_mix_is_even(forty_items: Snapshot, quiet: Callable[..., Labelled]) -> None:
+    nothing = np.zeros((N, N_ITEMS), dtype=np.float32)
+    blend = blend_of(forty_items, one=Planted(nothing)).learn(quiet([[N_ITEMS + 5]] * N))
+    assert blend.quiet.tolist() == [[0.0, 1.0]] and np.isfinite(blend.scales).all()

@@ -1,0 +1,1 @@
+"""Preference models, their blend, bundles and tracking."""
