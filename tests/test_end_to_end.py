@@ -142,7 +142,7 @@ def test_from_a_shops_events_to_answers_that_survive_a_power_cut(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("source", "users", "items"), [("online_retail", 4_000, 3_000), ("retailrocket", 1_000_000, 200_000)]
+    ("source", "users", "items"), [("online_retail", 4_000, 3_000), ("retailrocket", 1_700, 20_000)]
 )
 def test_a_real_shop_comes_in_and_becomes_features(
     real_data: Path, tmp_path: Path, source: str, users: int, items: int

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import re
 import time
@@ -59,6 +60,8 @@ def mlflow() -> Any:
         os.environ.setdefault(name, value)
     import mlflow as module
 
+    # MLflow reads the wished level at its own import only, which somebody else may have done before.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     uri, chosen = store_uri(), os.environ.get("MLFLOW_TRACKING_URI")
     module.set_tracking_uri(uri)
     if chosen is None:

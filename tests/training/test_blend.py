@@ -43,7 +43,10 @@ class Planted(Recommender):
 
     def score_all(self, histories: Histories) -> Scores:
         self.asked.append(histories)
-        return self.scores[[int(user_id[1:]) for user_id in histories.user_ids]]
+        scores = self.scores[[int(user_id[1:]) for user_id in histories.user_ids]]
+        if self.level is Level.LIVE:  # nothing live, nothing known
+            scores = scores * (histories.live().lengths > 0)[:, None].astype(np.float32)
+        return scores
 
     def save(self, folder: Path) -> None:
         raise NotImplementedError
