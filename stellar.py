@@ -79,7 +79,7 @@ def data_simulate(
     from features.shop import Shop, ShopConfig
 
     with bars() as (console, notify):
-        counts = Shop(ShopConfig(seed=seed, events=events, null=null)).write(
+        counts = Shop(ShopConfig.of(seed=seed, events=events, null=null)).write(
             out, progress=lambda done, of: notify("simulate", done, of, {})
         )
     console.print(", ".join(f"{count:,} {table}" for table, count in counts.items()), f"in {out}")
@@ -160,7 +160,7 @@ def compare(
     """Run an offline A/B experiment: same users, same instant, paired intervals, a verdict per arm."""
     from experiments.compare import compare as run_comparison
     from experiments.experiment import read_experiment
-    from experiments.plots import lift_plot, save_plot
+    from experiments.plots import save_plot
     from experiments.render import render_report
     from experiments.terminal import bars
     from experiments.tracked import track
@@ -181,8 +181,7 @@ def compare(
     if export is not None:
         comparison.export(export)
     if plot is not None and comparison.lifts:
-        title = f"{wanted.name}: lift over {wanted.control}"
-        save_plot(lift_plot(comparison.lifts, metric=report["metric"], title=title, control=wanted.control), [plot])
+        save_plot(comparison.plot(), [plot])
     _write_json(json_file, report)
 
 

@@ -6,23 +6,28 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from experiments.experiment import MAX_HORIZON_DAYS, Experiment
+from experiments.plots import lift_plot
 from experiments.recommendation_file import read_recommendations, write_recommendations
 from experiments.replay import Replay, measure, replay
 from experiments.statistics import Lift, mean_interval, paired_bootstrap
 from experiments.verdict import Verdict, judge
 from features.dataset import Dataset
 from features.engine import Engine
-from features.errors import ConfigError
+from features.errors import ConfigError, NotFoundError
 from features.ids import Vocabulary
 from features.instants import HORIZON_DAYS, default_as_of, iso, parse_instant
 from features.schema import DAY_MS, Columns, Level
 from features.split import Group, Labelled, Moment, ask
+from serving.policy import PolicyConfig
 from training.train import Notify, Trained, build_models, train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,16 @@ class Comparison:
     lifts: dict[str, Lift]
     asked: Labelled
 
+    def plot(self) -> Figure:
+        """The lifts of the deciding group as a picture."""
+        return lift_plot(
+            self.lifts,
+            metric=self.report["metric"],
+            title=self.report["experiment"],
+            control=self.report["control"],
+            min_users=self.report["min_users"],
+        )
+
     def export(self, folder: Path) -> None:
         """Write each arm's lists as ``<arm>.parquet``, as ``stellar evaluate`` reads them."""
         for name, answered in self.replays.items():
@@ -50,10 +65,15 @@ class Comparison:
             write_recommendations(folder / f"{name}.parquet", users, answered.ids, self.asked.vocabulary)
 
 
-def window(engine: Engine, dataset: Dataset, as_of: str | None, horizon_days: float | None) -> tuple[int, int]:
-    """The label window ``[as_of, until)`` in epoch milliseconds, from what was asked for or the defaults."""
+def check_horizon(horizon_days: float | None) -> None:
+    """ConfigError if a label window cannot be that long."""
     if horizon_days is not None and not 0 < horizon_days <= MAX_HORIZON_DAYS:
         raise ConfigError("horizon_days", f"must be above 0 and at most {MAX_HORIZON_DAYS:g}", horizon_days)
+
+
+def window(engine: Engine, dataset: Dataset, as_of: str | None, horizon_days: float | None) -> tuple[int, int]:
+    """The label window ``[as_of, until)`` in epoch milliseconds, from what was asked for or the defaults."""
+    check_horizon(horizon_days)
     if as_of is None:
         as_of_ms = default_as_of(dataset, horizon_days or HORIZON_DAYS)
     else:
@@ -63,7 +83,11 @@ def window(engine: Engine, dataset: Dataset, as_of: str | None, horizon_days: fl
         raise ConfigError("as_of", rule, as_of, mend)
     if horizon_days is None and as_of is not None and as_of.endswith("%"):
         return as_of_ms, dataset.last_ms + 1
-    return as_of_ms, as_of_ms + round((horizon_days or HORIZON_DAYS) * DAY_MS)
+    until_ms = as_of_ms + round((horizon_days or HORIZON_DAYS) * DAY_MS)
+    if until_ms > dataset.last_ms + DAY_MS:
+        rule = f"must end with the data, on {iso(dataset.last_ms)}, at the latest"
+        raise ConfigError("as_of + horizon_days", rule, iso(until_ms), "use an earlier as_of or a shorter horizon")
+    return as_of_ms, until_ms
 
 
 def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: Notify | None = None) -> Comparison:
@@ -75,17 +99,21 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
         StellarError: The experiment does not fit the data, or a file of recommendations cannot be used.
     """
     as_of_ms, until_ms = window(engine, dataset, experiment.as_of, experiment.horizon_days)
+    for path in experiment.files.values():
+        if not path.is_file():
+            raise NotFoundError(str(path), "must be a file of recommendations", mend="see README, Compare")
     models = build_models(experiment.models)
     trained = train(engine, dataset, models, as_of_ms, until_ms - as_of_ms, notify)
     seconds = dict(trained.seconds)
     started = time.perf_counter()
     asked = ask(engine, dataset, trained.snapshot, until_ms, experiment.replay)
     allowed = trained.snapshot.item_matrix[Columns.AVAILABLE].to_numpy(dtype=bool)
+    off = frozenset(PolicyConfig.model_validate(experiment.policy).off)
     replays: dict[str, Replay] = {}
     unlisted: dict[str, int] = {}
     for name in experiment.arms:
         if name in trained.models:
-            replays[name] = replay(trained.models[name], asked, experiment.k, allowed)
+            replays[name] = replay(trained.models[name], asked, experiment.k, allowed, off)
         else:
             users = Vocabulary(asked.histories.user_ids)
             ids, unlisted[name] = read_recommendations(experiment.files[name], users, asked.vocabulary, experiment.k)
@@ -110,6 +138,7 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
         "metric": f"{experiment.metric}@{experiment.k}",
         "control": experiment.control,
         "group": experiment.group.value,
+        "min_users": experiment.min_users,
         "n_users": judged["n_users"],
         "l4": _l4(dataset, experiment),
         "arms": {
@@ -172,17 +201,11 @@ def _group(
                 confidence=experiment.confidence,
                 seed=experiment.seed,
             )
-            arm[each] = {"mean": interval.mean, "low": interval.low, "high": interval.high}
+            arm[each] = interval.as_json()
         if name in lifts:
             lift = lifts[name]
             judgement = judge(lift, min_users=experiment.min_users)
-            arm["lift"] = {
-                "difference": lift.difference,
-                "low": lift.low,
-                "high": lift.high,
-                "relative": lift.relative,
-                "p_value": lift.p_value,
-            }
+            arm["lift"] = lift.as_json()
             arm |= {"verdict": judgement.verdict.value, "judged": judgement.judged, "reason": judgement.reason}
         elif name != experiment.control:
             reason = "not_measurable: it reads live events only, or there are too few users for an interval"
@@ -191,4 +214,4 @@ def _group(
     return summary
 
 
-__all__ = ["Comparison", "compare", "window"]
+__all__ = ["Comparison", "check_horizon", "compare", "window"]

@@ -6,6 +6,7 @@ import json
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from experiments.compare import Comparison
@@ -22,29 +23,40 @@ class Conversation:
     answer: dict[str, Any]
 
 
-def talk(comparison: Comparison, port: int = 0) -> Iterator[Conversation]:
-    """Start the service on the champion, ask for a cold, a hot and a live user, and stop it.
+def talk(comparison: Comparison, state: Path, port: int = 0) -> Iterator[Conversation]:
+    """Start the service on the champion, ask for three users, and stop it: one cold, one hot, one live in a session.
 
-    The live user is the hot one after two events that are posted in between: the answer changes with no retraining.
+    The live user asks, looks at an item, and asks again: the answer changes with no retraining.
+
+    Args:
+        state: SQLite file of this conversation; an earlier one is removed, so that everybody begins anew.
     """
-    snapshot = comparison.trained.snapshot
-    hot = str(comparison.asked.histories.user_ids[comparison.asked.groups == "hot"][0])
-    attributes = {
-        name: str(snapshot.user_matrix[name].mode().iloc[0])
-        for name in snapshot.attributes
-        if len(snapshot.user_matrix)
-    }
-    with server.start("127.0.0.1", port, bundle=champion_folder(), state_url=server.default_state_url()) as running:
-        cold = {"user_id": "somebody-new", "k": 5, "attributes": attributes}
-        yield Conversation("A cold user, known by attributes only", cold, _post(running.url, "recommend", cold))
-        known = {"user_id": hot, "k": 5}
-        before = _post(running.url, "recommend", known)
-        yield Conversation("A hot user, known by past behaviour", known, before)
-        item = _unseen_item(comparison, before)
-        event = {"user_id": hot, "event_type": "view", "item_id": item}
-        posted = _post(running.url, "events", event)
-        yield Conversation("The same user looks at an item now", event, posted)
-        yield Conversation("And asks again: live in a session", known, _post(running.url, "recommend", known))
+    for leftover in state.parent.glob(f"{state.name}*"):
+        leftover.unlink()
+    asked, snapshot = comparison.asked, comparison.trained.snapshot
+    hot, live = (str(user_id) for user_id in asked.histories.user_ids[asked.groups == "hot"][:2])
+    told = {name: str(snapshot.user_matrix[name].mode().iloc[0]) for name in snapshot.attributes}
+    with server.start("127.0.0.1", port, bundle=champion_folder(), state_url=f"sqlite:///{state}") as running:
+        for title, question in (
+            ("A cold user, known by attributes only", {"user_id": "somebody-new", "k": 5, "attributes": told}),
+            ("A hot user, known by past behaviour", {"user_id": hot, "k": 5}),
+        ):
+            yield Conversation(title, question, _post(running.url, "recommend", question))
+        question = {"user_id": live, "k": 5}
+        before = _post(running.url, "recommend", question)
+        yield Conversation("Another one, about to begin a session", question, before)
+        event = {"user_id": live, "event_type": "view", "item_id": _unseen_item(comparison, before)}
+        yield Conversation("who looks at an item now", event, _post(running.url, "events", event))
+        after = _post(running.url, "recommend", question)
+        yield Conversation(f"and asks again, live: {_change(before, after)}", question, after)
+
+
+def _change(before: dict[str, Any], after: dict[str, Any]) -> str:
+    """Which items are new in the answer and which have left it."""
+    old, new = ([item["item_id"] for item in answer["items"]] for answer in (before, after))
+    entered = [item for item in new if item not in old]
+    left = [item for item in old if item not in new]
+    return f"{', '.join(entered) or 'nothing'} came in, {', '.join(left) or 'nothing'} left"
 
 
 def _unseen_item(comparison: Comparison, answer: dict[str, Any]) -> str:

@@ -23,6 +23,7 @@ from experiments.verdict import Verdict
 from features.dataset import Dataset
 from features.describe import describe, render
 from features.engine import Engine
+from features.errors import ConfigError
 from features.home import home
 from features.ingest import ingest
 from features.shop import Shop, ShopConfig
@@ -55,22 +56,26 @@ def run_demo(
     Returns:
         The comparison's report with MLflow's run, the champion, seconds per stage and the peak memory of this process.
     """
+    if data is None and source != "tables":
+        raise ConfigError("--data", f"must be given with --source {source}", mend="give the folder of the shop's files")
     stages = Stages(lambda sentence: console.rule(sentence, align="left"))
     folder, out = data or home() / "demo" / "shop", home() / "demo" / f"data-{source}"
     if data is None:
         with stages.stage("simulate", f"Simulating a shop with {events:,} events"):
-            shop = Shop(ShopConfig(seed=seed, events=events))
+            shop = Shop(ShopConfig.of(seed=seed, events=events))
             shop.write(folder, progress=lambda done, of: notify("simulate", done, of, {}))
     with stages.stage("ingest", "Checking every row against the contract"):
         ingest(folder, source, out, progress=lambda table, done, of: notify(table, done, of, {}))
         console.print(render(describe(Dataset.open(out))))
-    experiment = standard_experiment(f"demo {source if data else 'simulated'}", out, source, seed=seed)
+    experiment = standard_experiment(
+        f"demo {source if data else 'simulated'}", out, source if data else None, seed=seed
+    )
     comparison, report = _measured(out, experiment, stages, notify)
     console.print(render_report(report))
     if report["champion"]:
         console.print(f"[bold]{report['champion']['arm']} may ship and is champion now[/bold]")
         with stages.stage("serve", "Asking the running service"):
-            for conversation in talk(comparison):
+            for conversation in talk(comparison, home() / "demo" / "state.db"):
                 console.print(render_conversation(conversation))
     else:
         console.print("no arm may ship: nothing is served")

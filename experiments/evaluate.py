@@ -41,10 +41,7 @@ def evaluate(
             intervals = {name: mean_interval(values[members], seed=seed) for name, values in answered.metrics.items()}
             groups[group.value] = {
                 "n_users": int(members.sum()),
-                "metrics": {
-                    name: {"mean": interval.mean, "low": interval.low, "high": interval.high}
-                    for name, interval in intervals.items()
-                },
+                "metrics": {name: interval.as_json() for name, interval in intervals.items()},
             }
     return {
         "as_of": iso(as_of_ms),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.statistics import Lift
-from experiments.verdict import Verdict, judge
+from experiments.verdict import MIN_USERS, Verdict, judge
 from features.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class _Row:
     judged: bool
 
 
-def lift_plot(lifts: Mapping[str, Lift], *, metric: str, title: str, control: str = "control") -> Figure:
+def lift_plot(
+    lifts: Mapping[str, Lift], *, metric: str, title: str, control: str = "control", min_users: int = MIN_USERS
+) -> Figure:
     """A forest plot: per arm the lift and its interval, best arm on top.
 
     Lifts are relative (per cent of the control) if that is known for every arm, else absolute.
@@ -58,13 +60,14 @@ def lift_plot(lifts: Mapping[str, Lift], *, metric: str, title: str, control: st
         metric: The metric's name as it is to be read.
         title: What the picture says.
         control: The arm that all others are compared with.
+        min_users: Fewer users are shown, not judged.
     """
     from matplotlib.figure import Figure
 
     if not lifts:
         raise ConfigError("lifts", "must hold at least one arm", "none")
     relative = all(lift.relative_low is not None for lift in lifts.values())
-    rows = sorted((_row(name, lift, relative) for name, lift in lifts.items()), key=lambda row: row.point)
+    rows = sorted((_row(name, lift, relative, min_users) for name, lift in lifts.items()), key=lambda row: row.point)
     figure = Figure(figsize=(9.5, 1.7 + 0.5 * len(rows)), dpi=150)
     figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.15)
     axes = figure.add_subplot()
@@ -95,12 +98,12 @@ def save_plot(figure: Figure, paths: Sequence[Path]) -> None:
             figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
-def _row(name: str, lift: Lift, relative: bool) -> _Row:
+def _row(name: str, lift: Lift, relative: bool, min_users: int) -> _Row:
     point, low, high, form = lift.difference, lift.low, lift.high, "{:+.4f}  [{:+.4f}, {:+.4f}]"
     if relative and lift.relative is not None and lift.relative_low is not None and lift.relative_high is not None:
         point, low, high = 100 * lift.relative, 100 * lift.relative_low, 100 * lift.relative_high
         form = "{:+.1f} %  [{:+.1f}, {:+.1f}]"
-    judgement = judge(lift)
+    judgement = judge(lift, min_users=min_users)
     text = form.format(point, low, high).replace("-", "\N{MINUS SIGN}")
     return _Row(name, point, low, high, judgement.verdict, text, judgement.judged)
 

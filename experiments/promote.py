@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import os
 from dataclasses import dataclass
 
 from experiments.tracked import VERDICT_TAG
@@ -34,7 +34,7 @@ def promote(number: int | None = None, *, force: bool = False) -> Promotion:
         raise ConflictError(f"version {version.number}", "must have the verdict ship to be promoted", verdict, mend)
     forced = verdict != Verdict.SHIP
     if forced:
-        tag_version(version, {"forced": "true", "forced_by": getpass.getuser()})
+        tag_version(version, {"forced": "true", "forced_by": os.environ.get("USER", str(os.getuid()))})
     set_alias("champion", version.number)
     return Promotion(version, verdict, forced)
 

@@ -15,7 +15,7 @@ _STYLES = {"ship": "bold green", "hold": "bold red", "cannot_tell": "yellow"}
 
 
 def render_report(report: dict[str, Any]) -> RenderableType:
-    """The arms, best first, with 95 % intervals, lift and verdict; the other groups of users below in a line each."""
+    """The arms, best first, with intervals, lift and verdict; the other groups of users below in a line each."""
     metric, k = report["metric"], report["metric"].split("@")[1]
     asked = f"as of {report['as_of']}, buying until {report['until']}"
     title = f"{report['experiment']}: {report['n_users']:,} {report['group']} users, {asked}"
@@ -29,7 +29,7 @@ def render_report(report: dict[str, Any]) -> RenderableType:
         cells = [_interval(arm[each]) if each in arm else "" for each in shown]
         verdict = arm.get("verdict", "control" if name == report["control"] else "")
         lift = arm.get("lift")
-        change = f"{lift['difference']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}]" if lift else ""
+        change = _interval(lift, "difference", "+.4f") if lift else ""
         judged = "" if arm.get("judged", True) else " (not judged)"
         table.add_row(name, *cells, change, Text(verdict + judged, style=_STYLES.get(verdict, "dim")))
     lines = [_levels(name, arm["levels"]) for name, arm in ranked if arm.get("levels")]
@@ -57,8 +57,9 @@ def render_conversation(conversation: Conversation) -> RenderableType:
     return Group(asked, table)
 
 
-def _interval(value: dict[str, float]) -> str:
-    return f"{value['mean']:.4f} ±{(value['high'] - value['low']) / 2:.4f}"
+def _interval(value: dict[str, float | None], name: str = "mean", form: str = ".4f") -> str:
+    low, high = (format(value[end], form) if value[end] is not None else "?" for end in ("low", "high"))
+    return f"{value[name]:{form}} [{low}, {high}]"
 
 
 def _levels(name: str, levels: dict[str, dict[str, float]]) -> Text:

@@ -30,14 +30,16 @@ class Replay:
     levels: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def replay(model: Recommender, asked: Labelled, k: int, allowed: Mask) -> Replay:
+def replay(model: Recommender, asked: Labelled, k: int, allowed: Mask, off: frozenset[str] = frozenset()) -> Replay:
     """Ask a model all questions; L1 to L3 see what the snapshot knew, L4 what happened since.
 
     Args:
         allowed: (n_items,) bool items that could be shown at the snapshot's instant.
+        off: Labels of levels that the policy turns off ("L3"): a blend does without them, as it will when it serves.
     """
     if isinstance(model, Blend):
-        ranking = model.rank(asked.histories, k, allowed)
+        unused = frozenset(name for name, part in model.parts.items() if part.level.label in off)
+        ranking = model.rank(asked.histories, k, allowed, unused)
         levels = np.array([part.level for part in model.parts.values()] + [Level.POPULAR])
         return measure(ranking.ids, asked, k, model.n_items, levels[ranking.parts])
     histories = asked.histories if model.level is Level.LIVE else asked.histories.past()

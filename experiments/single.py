@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from experiments.experiment import MAX_HORIZON_DAYS
+from experiments.compare import check_horizon
 from experiments.replay import replay
 from experiments.standard import ARMS
-from experiments.tracked import ARM_TAG, as_blend, log_curve, log_data
+from experiments.tracked import ARM_TAG, log_curve, log_data, register_arm
 from features.dataset import Dataset
 from features.engine import Engine
-from features.errors import ConfigError
 from features.instants import HORIZON_DAYS, iso, parse_instant
 from features.schema import DAY_MS, Columns
 from serving.policy import PolicyConfig
-from training.bundle import save_bundle
-from training.registry import register_bundle, set_alias
+from training.registry import set_alias
 from training.tracking import run
 from training.train import Notify, Trained, build_models, train
 
@@ -44,8 +40,7 @@ def train_one(
     Raises:
         StellarError: The model is unknown or the data does not reach far enough back.
     """
-    if horizon_days is not None and not 0 < horizon_days <= MAX_HORIZON_DAYS:
-        raise ConfigError("horizon_days", f"must be above 0 and at most {MAX_HORIZON_DAYS:g}", horizon_days)
+    check_horizon(horizon_days)
     specifications = _specifications(model, seed, device)
     with Engine.duckdb() as engine:
         as_of_ms = dataset.last_ms + 1 if as_of is None else parse_instant(as_of, dataset, engine)
@@ -59,18 +54,10 @@ def train_one(
             log_curve(opened, trained.curves.get(name))
             opened.log_metrics({f"validation_ndcg@{K}": score})
             opened.log_metrics({f"seconds_{stage}": spent for stage, spent in trained.seconds.items()})
-            with tempfile.TemporaryDirectory() as scratch:
-                folder = Path(scratch) / "bundle"
-                blend = as_blend(name, trained.models[name], trained.snapshot)
-                bundle = save_bundle(folder, blend, trained.snapshot, arm=name, policy=PolicyConfig().model_dump())
-                users = [str(user_id) for user_id in trained.snapshot.users.ids[:3]]
-                version = register_bundle(
-                    opened,
-                    folder,
-                    digest=bundle.digest,
-                    example_users=users,
-                    tags={ARM_TAG: name, "as_of": iso(as_of_ms)},
-                )
+            policy = PolicyConfig().model_dump()
+            version, digest = register_arm(
+                opened, name, trained.models[name], trained.snapshot, policy, {ARM_TAG: name}
+            )
     set_alias("challenger", version)
     return {
         "model": name,
@@ -79,7 +66,7 @@ def train_one(
         "n_validation": len(trained.validation),
         "version": version,
         "run_id": opened.id,
-        "bundle_digest": bundle.digest,
+        "bundle_digest": digest,
         "snapshot_digest": trained.snapshot.digest,
         "seconds": trained.seconds,
     }

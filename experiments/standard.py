@@ -33,11 +33,11 @@ SPLITS: dict[str, dict[str, Any]] = {
 SIMULATED_HORIZON_DAYS = 14
 
 
-def standard_experiment(name: str, dataset: Path, source: str, *, seed: int) -> Experiment:
-    """The arms over a data set, split as suits its source."""
+def standard_experiment(name: str, dataset: Path, source: str | None, *, seed: int) -> Experiment:
+    """The arms over a data set, split as suits its source; None is the simulated shop."""
     arms = {arm: dict(settings) for arm, settings in ARMS.items()}
     arms["transformer"]["seed"] = seed
-    split = SPLITS.get(source, {"horizon_days": SIMULATED_HORIZON_DAYS if source == "tables" else 30})
+    split = SPLITS.get(source, {}) if source else {"horizon_days": SIMULATED_HORIZON_DAYS}
     return make_experiment(name=name, data=dataset, control=CONTROL, arms=arms, seed=seed, **split)
 
 

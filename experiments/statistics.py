@@ -59,6 +59,11 @@ class Lift:
     n_users: int
     n_changed: int
 
+    def as_json(self) -> dict[str, float | None]:
+        """What a report says of it; an end that is not finite is None."""
+        names = ("difference", "low", "high", "relative", "p_value")
+        return {name: _finite(getattr(self, name)) for name in names}
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
@@ -67,6 +72,14 @@ class Interval:
     mean: float
     low: float
     high: float
+
+    def as_json(self) -> dict[str, float | None]:
+        """The three numbers; an end that is not finite, as with a single user, is None."""
+        return {name: _finite(getattr(self, name)) for name in ("mean", "low", "high")}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def paired_bootstrap(

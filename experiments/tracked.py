@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from experiments.compare import Comparison
 from experiments.experiment import Experiment
-from experiments.plots import lift_plot, save_plot
+from experiments.plots import save_plot
 from experiments.verdict import Verdict
 from features.dataset import Dataset
 from features.instants import iso
@@ -53,7 +53,9 @@ def track(
                 log_data(nested, comparison.trained.snapshot, dataset)
                 _log_arm(nested, comparison, name)
                 if name in experiment.registered:
-                    versions[name] = _register(nested, comparison, name, policy, tags)
+                    model = comparison.trained.models[name]
+                    snapshot = comparison.trained.snapshot
+                    versions[name], _ = register_arm(nested, name, model, snapshot, policy, tags)
         _log_verdicts(parent, comparison, experiment)
     if versions:
         # Without users of the deciding group there is no metric, and any arm is as good as the other.
@@ -100,7 +102,7 @@ def _log_arm(opened: Run, comparison: Comparison, name: str) -> None:
 
 
 def _flat(arm: dict[str, Any]) -> dict[str, float]:
-    metrics: dict[str, float] = {}
+    metrics: dict[str, float | None] = {}
     for key, value in arm.items():
         if isinstance(value, dict) and "mean" in value:
             metrics |= {key: value["mean"], f"{key}_low": value["low"], f"{key}_high": value["high"]}
@@ -108,17 +110,20 @@ def _flat(arm: dict[str, Any]) -> dict[str, float]:
             metrics |= {f"lift_{end}": value[end] for end in ("difference", "low", "high")}
         elif isinstance(value, float):
             metrics[key] = value
-    return metrics
+    return {name: value for name, value in metrics.items() if value is not None}
 
 
-def _register(opened: Run, comparison: Comparison, name: str, policy: dict[str, Any], tags: dict[str, str]) -> int:
-    snapshot = comparison.trained.snapshot
+def register_arm(
+    opened: Run, name: str, model: Recommender, snapshot: Snapshot, policy: Mapping[str, Any], tags: Mapping[str, str]
+) -> tuple[int, str]:
+    """Make a bundle of a fitted model and register it; returns the version's number and the bundle's digest."""
     with tempfile.TemporaryDirectory() as scratch:
-        blend = as_blend(name, comparison.trained.models[name], snapshot)
-        bundle = save_bundle(Path(scratch) / "bundle", blend, snapshot, arm=name, policy=policy)
-        tags = {**tags, "as_of": comparison.report["as_of"]}
+        folder = Path(scratch) / "bundle"
+        bundle = save_bundle(folder, as_blend(name, model, snapshot), snapshot, arm=name, policy=policy)
         users = [str(user_id) for user_id in snapshot.users.ids[:3]]
-        return register_bundle(opened, Path(scratch) / "bundle", digest=bundle.digest, example_users=users, tags=tags)
+        all_tags = {**tags, "as_of": iso(snapshot.as_of_ms)}
+        version = register_bundle(opened, folder, digest=bundle.digest, example_users=users, tags=all_tags)
+    return version, bundle.digest
 
 
 def as_blend(name: str, model: Recommender, snapshot: Snapshot) -> Blend:
@@ -136,12 +141,9 @@ def _log_verdicts(parent: Run, comparison: Comparison, experiment: Experiment) -
     if comparison.lifts:
         with tempfile.TemporaryDirectory() as scratch:
             paths = [Path(scratch) / f"lifts.{ending}" for ending in ("png", "svg")]
-            figure = lift_plot(
-                comparison.lifts, metric=report["metric"], title=experiment.name, control=experiment.control
-            )
-            save_plot(figure, paths)
+            save_plot(comparison.plot(), paths)
             for path in paths:
                 parent.log_artifact(path)
 
 
-__all__ = ["ARM_TAG", "VERDICT_TAG", "as_blend", "log_curve", "log_data", "track"]
+__all__ = ["ARM_TAG", "VERDICT_TAG", "as_blend", "log_curve", "log_data", "register_arm", "track"]

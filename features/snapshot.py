@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from scipy import sparse
 
 from features.contracts import IMPRESSIONS
 from features.dataset import Dataset
+from features.definitions import ITEM_FEATURES, ITEM_RATES, USER_FEATURES
 from features.digest import Digest
 from features.engine import Engine
 from features.errors import InputError, NotFoundError
@@ -137,19 +139,38 @@ def build_snapshot(engine: Engine, dataset: Dataset, as_of_ms: int) -> Snapshot:
         shown = engine.memtable(IMPRESSIONS.arrow_schema().empty_table())
     impressions = shown.filter(shown[Columns.TS] < as_of_ms)
     users, items = dataset.users(engine), dataset.items(engine)
+    _refuse_names_of_features(items.columns, users.columns)
     user_rows = user_matrix(engine, events, impressions, users, items, dataset.attributes, as_of_ms)
     item_rows = item_matrix(engine, events, impressions, items, as_of_ms)
     with_item = events.filter(events[Columns.ITEM_ID].notnull())
-    if not len(item_rows) or not engine.to_pandas(with_item.limit(1)[[Columns.EVENT_ID]]).size:
+    if not len(item_rows):
+        mend = "let items hold from before their first event, or use a later as_of"
+        raise InputError("items: valid_from", "must be before as_of for some item", mend=mend)
+    if not engine.to_pandas(with_item.limit(1)[[Columns.EVENT_ID]]).size:
         raise InputError("as_of", "must be after the first event", as_of_ms, f"events begin at {dataset.first_ms}")
     ordered = engine.to_pandas(
         with_item.order_by([Columns.USER_ID, Columns.TS, Columns.EVENT_ID])[
             [Columns.USER_ID, Columns.ITEM_ID, Columns.EVENT_TYPE, Columns.TS]
         ]
     )
-    arrays = dense_events(ordered, Vocabulary(user_rows.index), Vocabulary(item_rows.index))
+    # An item that the catalogue lists only later is not known yet, whatever was done with it.
+    known = ordered[ordered[Columns.ITEM_ID].isin(item_rows.index)]
+    arrays = dense_events(known, Vocabulary(user_rows.index), Vocabulary(item_rows.index))
     sequences = _histories(user_rows, dataset.attributes, as_of_ms, **arrays)
     return Snapshot(as_of_ms, dataset.digest, dataset.attributes, user_rows, item_rows, sequences)
+
+
+def _refuse_names_of_features(item_columns: Sequence[str], user_columns: Sequence[str]) -> None:
+    declared: dict[str, tuple[Sequence[str], set[str]]] = {
+        "items": (
+            item_columns,
+            {"age_days", "listed", *(f.name for f in ITEM_FEATURES), *(r.name for r in ITEM_RATES)},
+        ),
+        "users": (user_columns, {feature.name for feature in USER_FEATURES}),
+    }
+    for table, (columns, features) in declared.items():
+        for taken in sorted(features.intersection(columns)):
+            raise InputError(f"{table}: column {taken!r}", "must not have the name of a feature", mend="rename it")
 
 
 def dense_events(ordered: pd.DataFrame, users: Vocabulary, items: Vocabulary) -> dict[str, np.ndarray]:

@@ -21,6 +21,8 @@ SEAMS = {
     "bentoml": {"serving/service.py"},
     "sqlalchemy": {"serving/state.py"},
     "typer": set(),
+    "optuna": set(),
+    "pyspark": set(),
 }
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
@@ -58,6 +60,11 @@ def test_there_are_no_cycles() -> None:
 def test_an_outside_thing_has_one_seam(library: str) -> None:
     users = {path.relative_to(ROOT).as_posix() for path in FILES if library in {n.split(".")[0] for n in imports(path)}}
     assert users <= SEAMS[library]
+
+
+def test_query_expressions_stay_in_the_feature_pipeline() -> None:
+    users = {path.relative_to(ROOT).parts[0] for path in FILES if "ibis" in {n.split(".")[0] for n in imports(path)}}
+    assert users == {"features"}
 
 
 def test_no_drawer_for_odds_and_ends() -> None:

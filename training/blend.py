@@ -65,7 +65,7 @@ class Blend(Recommender):
     2007), one set for users who are in a session now and one for those who are not. Where the data carries no order
     inside a visit the former cannot be learned: it is the latter, and the live part weighs ``unmeasured_live_weight``.
 
-    Below everything that a part speaks for, items are ranked by popularity: whatever fails, there is an answer.
+    Items that no part has anything to say about are ranked by popularity: whatever fails, there is an answer.
     """
 
     name = "blend"
@@ -101,7 +101,7 @@ class Blend(Recommender):
 
     @classmethod
     def of_one(cls, name: str, model: Recommender, snapshot: Snapshot) -> Self:
-        """A fitted model as a blend that ranks as the model does, so that it can be served."""
+        """A fitted model as a blend that can be served: it ranks as the model does, and below that by popularity."""
         blend = cls(parts=(name,)).with_parts({name: model}, snapshot)
         blend.scales = np.ones(1)
         blend.quiet = blend.live = np.array([[0.0, 1.0]])

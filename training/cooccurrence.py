@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import numpy as np
+from pydantic import Field
 from scipy import sparse
 
 from features.schema import DAY_MS, INTERACTIONS, Level
@@ -24,6 +25,11 @@ class Cooccurrence(ItemToItem):
     name = "cooccurrence"
     level = Level.BEHAVIOUR
     reason = "often_taken_with"
+
+    class Config(ItemToItem.Config):
+        """``half_life_days``: interest of that age counts half."""
+
+        half_life_days: float = Field(default=60.0, gt=0)
 
     def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
         """Count visits; O(sum of squared visit sizes)."""

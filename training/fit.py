@@ -72,6 +72,7 @@ def fit(
     loss: Callable[[Batch], Tensor],
     validate: Callable[[], float] | None = None,
     progress: Progress | None = None,
+    stop_after: int | None = None,
 ) -> Curve:
     """Train ``module`` in place and leave it with the weights of its best epoch, in evaluation mode.
 
@@ -83,10 +84,11 @@ def fit(
         loss: The mean loss of one batch.
         validate: The metric to stop on, higher is better; without it all epochs are run and the last is kept.
         progress: Told after each epoch.
+        stop_after: Leave the schedule as it is, but end after this epoch: how a choice of validation is repeated.
     """
     curve, best, best_state = Curve(), -math.inf, None
     optimiser = torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    for epoch in range(1, config.epochs + 1):
+    for epoch in range(1, min(config.epochs, stop_after or config.epochs) + 1):
         started, losses = time.perf_counter(), []
         epoch_batches = list(batches())
         if not epoch_batches:

@@ -24,11 +24,10 @@ class ItemToItem(Recommender):
     """``scores (n, items) = interest (n, items) @ towards (items, items)``, both factors sparse."""
 
     class Config(HyperParameters):
-        """``neighbours``: how many items each item leads to; ``shrinkage``: co-occurrences taken for chance."""
+        """``neighbours``: how many items each item leads to; ``shrinkage``: visits that weigh against a pair."""
 
         neighbours: int = Field(default=200, ge=1)
         shrinkage: float = Field(default=10.0, ge=0)
-        half_life_days: float = Field(default=60.0, gt=0)
 
     #: The code of the reason that an answer gives.
     reason: ClassVar[str]

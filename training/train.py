@@ -20,7 +20,7 @@ import numpy as np
 import training.zoo  # noqa: F401  # registers the models by name
 from features.dataset import Dataset
 from features.engine import Engine
-from features.errors import ConfigError
+from features.errors import ConfigError, InputError
 from features.instants import iso
 from features.snapshot import Snapshot, build_snapshot
 from features.split import Labelled, Moment, ask
@@ -43,7 +43,6 @@ class Trained:
         curves: Learning curves of those that learn in epochs.
         validation: Questions that decisions were made on.
         seconds: By stage.
-        live_is_measured: Whether the blends learned their live weights.
     """
 
     snapshot: Snapshot
@@ -53,7 +52,6 @@ class Trained:
     validation: Labelled
     curves: dict[str, Curve] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    live_is_measured: bool = False
 
 
 def build_models(specifications: Mapping[str, Mapping[str, Any]]) -> dict[str, Recommender]:
@@ -104,9 +102,9 @@ def train(
     started = time.perf_counter()
     early = build_snapshot(engine, dataset, decide_ms)
     quiet = ask(engine, dataset, early, as_of_ms)
-    live = ask(engine, dataset, early, as_of_ms, Moment.LIVE) if dataset.order_within_session else None
     stopping = quiet.take(np.arange(0, len(quiet), 2))
     blending = quiet.take(np.arange(1, len(quiet), 2))
+    live = _live(engine, dataset, early, as_of_ms, blending)
     seconds["features_early"] = time.perf_counter() - started
     decided: dict[str, Recommender] = {}
     for name, model in models.items():
@@ -130,8 +128,19 @@ def train(
             final[name] = _fitted(model.refit, TrainingSet(snapshot), f"{name}, refit", tell)
         seconds[f"refit_{name}"] = time.perf_counter() - started
     curves = {name: model.curve for name, model in decided.items() if model.curve is not None}
-    measured = live is not None and len(live) > 0
-    return Trained(snapshot, final, early, decided, quiet, curves, seconds, measured)
+    return Trained(snapshot, final, early, decided, quiet, curves, seconds)
+
+
+def _live(engine: Engine, dataset: Dataset, early: Snapshot, until_ms: int, blending: Labelled) -> Labelled | None:
+    """Questions within sessions of the blending users; None without order in a visit, or without such a session."""
+    if not dataset.order_within_session:
+        return None
+    try:
+        live = ask(engine, dataset, early, until_ms, Moment.LIVE)
+    except InputError:  # nobody bought anything after the middle of a session
+        return None
+    rows = np.flatnonzero(np.isin(live.histories.user_ids, blending.histories.user_ids))
+    return live.take(rows) if len(rows) else None
 
 
 def _fitted(fit: Callable[..., Recommender], training_set: TrainingSet, name: str, tell: Notify) -> Recommender:

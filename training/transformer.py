@@ -63,6 +63,7 @@ class SequenceTransformer(Recommender):
         super().__init__(**hyper_parameters)
         self._device = torch.device("cpu")
         self._network: SequenceEncoder
+        self._stop_after: int | None = None
 
     def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
         """Train; with a validation slice, stop when its NDCG@20 no longer improves."""
@@ -87,13 +88,15 @@ class SequenceTransformer(Recommender):
             loss=self._loss,
             validate=None if validation is None else lambda: self._validate(validation),
             progress=progress,
+            stop_after=self._stop_after,
         )
         return self
 
     def refit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
-        """The same model on a later snapshot, for as many epochs as validation chose."""
-        epochs = (self.curve.best_epoch if self.curve else 0) or self.config.epochs
-        return type(self)(**self.config.model_dump() | {"epochs": epochs}).fit(training_set, progress)
+        """The same model on a later snapshot: the same schedule, stopped after the epoch that validation chose."""
+        again = type(self)(**self.config.model_dump())
+        again._stop_after = (self.curve.best_epoch if self.curve else 0) or None
+        return again.fit(training_set, progress)
 
     def _build(self) -> SequenceEncoder:
         c = self.config
@@ -123,7 +126,8 @@ class SequenceTransformer(Recommender):
         return -log_p.gather(1, torch.searchsorted(candidates, batch.answers)).mean()
 
     def _validate(self, validation: Labelled) -> float:
-        subset = validation.take(np.arange(min(len(validation), VALIDATION_USERS)))
+        n = min(len(validation), VALIDATION_USERS)
+        subset = validation.take(np.linspace(0, len(validation) - 1, n).astype(np.int64))
         ids, _ = self.recommend(subset.histories.past(), 20)
         return float(ranking_metrics(ids, subset.labels)["ndcg@20"].mean())
 

@@ -64,7 +64,7 @@ def benchmark_simulated_shop(seeds: Iterable[int], events: int, notify: Notify |
 
 
 def _pooled(users: list[PerUser], base: str) -> dict[str, dict[str, float]]:
-    """Difference of every arm to ``base``, users of all seeds together, with simultaneous 95 % intervals."""
+    """Difference of every arm to ``base`` over all seeds' users, with simultaneous 95 % intervals given these shops."""
     values = {name: np.concatenate([per_user[name] for per_user in users]) for name in users[0]}
     control = values.pop(base)
     lifts = paired_bootstrap(control, values, seed=0)
@@ -83,13 +83,13 @@ def _one(seed: int, events: int, *, null: bool, notify: Notify | None) -> tuple[
         if notify is not None:
             notify(f"{label}: {stage}", done, of, metrics)
 
-    shop = Shop(ShopConfig(seed=seed, events=events, null=null))
+    shop = Shop(ShopConfig.of(seed=seed, events=events, null=null))
     with tempfile.TemporaryDirectory() as scratch:
         files, out = Path(scratch) / "files", Path(scratch) / "data"
         shop.write(files)
         ingest(files, "tables", out)
         dataset = Dataset.open(out)
-        experiment = standard_experiment(label, out, "tables", seed=seed)
+        experiment = standard_experiment(label, out, None, seed=seed)
         with Engine.duckdb() as engine:
             comparison = compare(engine, dataset, experiment, tell)
             live = _live(engine, dataset, comparison)
@@ -112,6 +112,10 @@ def _one(seed: int, events: int, *, null: bool, notify: Notify | None) -> tuple[
         "best_over_truth": arms[best]["mean"] / truth,
         "ships": [name for name, arm in arms.items() if arm.get("verdict") == "ship"],
         "seconds": round(time.perf_counter() - started, 1),
+        "fit_seconds": {
+            name: report["seconds"].get(f"fit_{name}", 0.0) + report["seconds"].get(f"refit_{name}", 0.0)
+            for name in arms
+        },
         "live": {name: float(values.mean()) for name, values in live.items()},
         "peak_mb": round(peak_mb(), 1),
     }
@@ -148,7 +152,7 @@ def _row(name: str, shops: list[dict[str, Any]]) -> dict[str, Any]:
         "metrics": {METRIC: float(values.mean()), "share_of_truth": float(shares.mean())},
         "sd": {METRIC: _sd(values), "share_of_truth": _sd(shares)},
         "n": int(np.mean([shop["n_users"] for shop in shops])),
-        "seconds": float(np.mean([shop["seconds"] for shop in shops])),
+        "seconds": float(np.mean([shop["fit_seconds"].get(name, 0.0) for shop in shops])),
         "peak_mb": max(shop["peak_mb"] for shop in shops),
     }
 
@@ -164,8 +168,16 @@ def _interval(lift: dict[str, float] | None) -> str:
 def render_benchmark(result: dict[str, Any]) -> Table:
     """The rows as a table, with differences over the users of all seeds and what the arms reach within a session."""
     table = Table(title=f"{result['data']}; null shops that would ship: {result['ratios']['null_ships']}")
+    within = result["pooled"][Moment.LIVE][BLEND]
     above, below = result["pooled"][Moment.AS_OF][CONTROL], result["pooled"][Moment.AS_OF][BLEND]
-    for column in ("arm", METRIC, "share of truth", f"over {CONTROL}", f"against {BLEND}", f"{METRIC} in session"):
+    for column in (
+        "arm",
+        METRIC,
+        "share of truth",
+        f"over {CONTROL}",
+        f"against {BLEND}",
+        f"against {BLEND}, in session",
+    ):
         table.add_column(column, justify="left" if column == "arm" else "right")
     for row in result["rows"]:
         name = row["model"]
@@ -175,7 +187,7 @@ def render_benchmark(result: dict[str, Any]) -> Table:
             f"{row['metrics']['share_of_truth']:.1%} ±{row['sd']['share_of_truth']:.1%}",
             _interval(above.get(name)),
             _interval(below.get(name)),
-            "" if name == "truth" else f"{np.mean([shop['live'][name] for shop in result['seeds']]):.4f}",
+            _interval(within.get(name)),
         )
     return table
 
