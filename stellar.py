@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -354,6 +355,8 @@ def main() -> None:
     """Run a verb. What the caller can mend is one line and exit status 2."""
     from features.errors import StellarError
 
+    # Asked to end, we end as on any other exit: servers are stopped, half-made files are removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         # Typer's own way of telling a mistake takes three lines.
         status = app(standalone_mode=False)

@@ -23,15 +23,16 @@ def render_report(report: dict[str, Any]) -> RenderableType:
     shown = list(dict.fromkeys([metric, f"ndcg@{k}", f"recall@{k}", f"purchases@{k}"]))
     table.add_column("arm", no_wrap=True)
     for name in [*shown, f"lift over {report['control']}", "verdict"]:
-        table.add_column(name, justify="right", no_wrap=name != "verdict")
+        table.add_column(name, justify="right", no_wrap=True)
     ranked = sorted(report["arms"].items(), key=lambda arm: -arm[1].get(metric, {}).get("mean", 0.0))
     for name, arm in ranked:
         cells = [_interval(arm[each]) if each in arm else "" for each in shown]
         verdict = arm.get("verdict", "control" if name == report["control"] else "")
         lift = arm.get("lift")
         change = _interval(lift, "difference", "+.4f") if lift else ""
-        judged = "" if arm.get("judged", True) else " (not judged)"
-        table.add_row(name, *cells, change, Text(verdict + judged, style=_STYLES.get(verdict, "dim")))
+        if not arm.get("judged", True):
+            verdict = "not judged"
+        table.add_row(name, *cells, change, Text(verdict, style=_STYLES.get(verdict, "dim")))
     lines = [_levels(name, arm["levels"]) for name, arm in ranked if arm.get("levels")]
     for name, group in report["groups"].items():
         if group["n_users"]:
