@@ -33,12 +33,14 @@ SPLITS: dict[str, dict[str, Any]] = {
 SIMULATED_HORIZON_DAYS = 14
 
 
-def standard_experiment(name: str, dataset: Path, source: str | None, *, seed: int) -> Experiment:
+def standard_experiment(
+    name: str, dataset: Path, source: str | None, *, seed: int, control: str = CONTROL
+) -> Experiment:
     """The arms over a data set, split as suits its source; None is the simulated shop."""
     arms = {arm: dict(settings) for arm, settings in ARMS.items()}
     arms["transformer"]["seed"] = seed
     split = SPLITS.get(source, {}) if source else {"horizon_days": SIMULATED_HORIZON_DAYS}
-    return make_experiment(name=name, data=dataset, control=CONTROL, arms=arms, seed=seed, **split)
+    return make_experiment(name=name, data=dataset, control=control, arms=arms, seed=seed, **split)
 
 
 __all__ = ["ARMS", "CONTROL", "SIMULATED_HORIZON_DAYS", "standard_experiment"]
