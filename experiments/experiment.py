@@ -75,8 +75,6 @@ class Experiment(BaseModel):
         for name, arm in self.arms.items():
             if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
                 raise ConfigError("arms", "must have names of letters, digits, _, - and .", name, "they name files")
-            if not re.fullmatch(NAME, name):
-                raise ConfigError("arms", "must have names of letters, digits, spaces, dots and dashes", name)
             if ("model" in arm) == ("recommendations" in arm):
                 raise ConfigError(f"arms.{name}", "must have either model or recommendations", ", ".join(arm) or "{}")
             extra = set(arm) - {"recommendations"}
