@@ -44,7 +44,11 @@ class Columns:
 
 
 class EventType(StrEnum):
-    """What a user can do. ``code`` is the int8 that sequences carry; codes are never reused."""
+    """What happens to a user. ``code`` is the int8 that sequences carry; codes are never reused.
+
+    Of a ``visit`` it is not known what was looked at; a ``message`` was sent by the shop; a ``redemption`` is of a
+    coupon; ``identify`` says that ``anonymous_id`` is ``user_id``, ``unidentify`` takes that back.
+    """
 
     VIEW = "view"
     SEARCH = "search"
@@ -53,6 +57,11 @@ class EventType(StrEnum):
     PURCHASE = "purchase"
     REFUND = "refund"
     EXIT_INTENT = "exit_intent"
+    VISIT = "visit"
+    MESSAGE = "message"
+    REDEMPTION = "redemption"
+    IDENTIFY = "identify"
+    UNIDENTIFY = "unidentify"
 
     @property
     def code(self) -> int:
@@ -67,6 +76,29 @@ INTERACTIONS = (EventType.VIEW, EventType.ADD_TO_CART, EventType.PURCHASE)
 
 #: Event types that mean nothing without an item.
 NEEDS_ITEM = (*INTERACTIONS, EventType.REMOVE_FROM_CART, EventType.REFUND)
+
+
+#: Events that are about who somebody is; nothing else is learned from them.
+IDENTITY = (EventType.IDENTIFY, EventType.UNIDENTIFY)
+
+
+class Purpose(StrEnum):
+    """What a user may consent to. Without any word on consents, ``DEFAULT_PURPOSES`` are granted and nothing else."""
+
+    PERSONALISATION = "personalisation"
+    SEARCH_HISTORY = "search_history"
+    LOCATION = "location"
+    OFFLINE = "offline"
+    EMAIL = "email"
+    PUSH = "push"
+    SMS = "sms"
+
+
+#: Search history, location, offline tracking and every channel are off until the user opts in.
+DEFAULT_PURPOSES = (Purpose.PERSONALISATION,)
+
+#: The word for a user who consents to nothing: an empty text would be a missing one.
+NO_CONSENT = "none"
 
 
 class Level(IntEnum):
@@ -93,4 +125,17 @@ DAY_MS = 86_400_000
 #: Two events of one user further apart than this belong to two sessions.
 SESSION_GAP_S = 1_800
 
-__all__ = ["DAY_MS", "INTERACTIONS", "MISSING", "NEEDS_ITEM", "SESSION_GAP_S", "Columns", "EventType", "Level"]
+__all__ = [
+    "DAY_MS",
+    "DEFAULT_PURPOSES",
+    "IDENTITY",
+    "INTERACTIONS",
+    "MISSING",
+    "NEEDS_ITEM",
+    "NO_CONSENT",
+    "SESSION_GAP_S",
+    "Columns",
+    "EventType",
+    "Level",
+    "Purpose",
+]

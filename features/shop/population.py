@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.schema import DAY_MS, Columns
+from features.schema import DAY_MS, NO_CONSENT, Columns
 from features.shop.catalogue import TASTE_AXES, Catalogue, Floats, Ints, consumable_leaves
 from features.shop.config import ShopConfig
 
@@ -178,6 +178,8 @@ def _table(config: ShopConfig, codes: dict[str, Ints], registered_ms: Ints, rng:
         columns[name] = pd.array(values, dtype="str")
     allowed = np.stack([rng.random(n) < share for share in CONSENTS.values()], axis=1)
     combinations, which = np.unique(allowed, axis=0, return_inverse=True)
-    words = [",".join(name for name, yes in zip(CONSENTS, row, strict=True) if yes) for row in combinations]
+    words = [
+        ",".join(name for name, yes in zip(CONSENTS, row, strict=True) if yes) or NO_CONSENT for row in combinations
+    ]
     columns[Columns.CONSENTS] = np.array(words, dtype=object)[which]
     return pd.DataFrame(columns)
