@@ -38,7 +38,7 @@ ui: setup  ## MLflow's pages
 
 lock: setup  ## compile the lock file from pyproject.toml; the CPU build of torch satisfies the same pin
 	$(BIN)/pip install -qq uv
-	UV_FIND_LINKS=$(PIP_FIND_LINKS) $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --extra dev --no-emit-index-url \
+	UV_FIND_LINKS=$(PIP_FIND_LINKS) $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --extra dev --extra spark --no-emit-index-url \
 		--custom-compile-command 'make lock' --output-file requirements.lock pyproject.toml
 	sed -i.bak -E 's/^(torch==[0-9.]+)\+cpu/\1/' requirements.lock && rm requirements.lock.bak
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from features.sources import SOURCES
+
 app = typer.Typer(
     help="E-commerce personalisation: from a shop's event log to ranked, explained and measured recommendations.",
     no_args_is_help=True,
@@ -27,17 +29,28 @@ Data = Annotated[Path, typer.Option("--data", help="Folder of a data set, as wri
 AsOf = Annotated[str | None, typer.Option(help="2011-11-09, or 80% of the events; default: leaves one horizon.")]
 Horizon = Annotated[float | None, typer.Option(help="Days after as-of whose purchases are the labels.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
+SourceName = Annotated[str, typer.Option("--source", help=f"What the files are: {', '.join(SOURCES)}.")]
+RejectShare = Annotated[float, typer.Option(help="Share of a table's rows that may break the contract.", min=0, max=1)]
+PersonalData = Annotated[str, typer.Option(help="What looks like names, e-mails, phones: refuse, hash or drop.")]
+AllowColumn = Annotated[list[str] | None, typer.Option(help="A column that holds none, whatever it looks like.")]
 State = Annotated[str | None, typer.Option(help="Database of events and impressions, as a URL or an SQLite file.")]
+
+
+#: Below this a benchmark says nothing.
+_FEWEST_EVENTS = 10_000
+
+#: Of a snapshot, for the progress bar.
+_BUILD_STAGES = 9
 
 
 @data_app.command("ingest")
 def data_ingest(
     folder: Annotated[Path, typer.Argument(help="Folder with the shop's files.")],
     out: Annotated[Path, typer.Option(help="Folder of the data set to write.")],
-    source: Annotated[str, typer.Option(help="What the files are: tables, online_retail, retailrocket.")] = "tables",
-    max_reject_share: Annotated[
-        float, typer.Option(help="Share of a table's rows that may break the contract.", min=0, max=1)
-    ] = 0.01,
+    source: SourceName = "tables",
+    max_reject_share: RejectShare = 0.01,
+    personal_data: PersonalData = "refuse",
+    allow_column: AllowColumn = None,
     json_file: Json = None,
 ) -> None:
     """Check a shop's files against the contract, row by row, and write a data set; every reject is accounted for."""
@@ -45,27 +58,77 @@ def data_ingest(
     from features.dataset import Dataset
     from features.describe import describe, render
     from features.ingest import ingest
+    from features.personal_policy import PersonalDataPolicy
 
+    policy = PersonalDataPolicy.of(personal_data, allow_column or ())
     with bars() as (console, notify):
         report = ingest(
-            folder, source, out, max_reject_share=max_reject_share, progress=lambda t, done, of: notify(t, done, of, {})
+            folder,
+            source,
+            out,
+            max_reject_share=max_reject_share,
+            progress=lambda table, done, of: notify(table, done, of, {}),
+            personal_data=policy,
         )
     console.print(render(describe(Dataset.open(out))))
     _write_json(json_file, report.to_json())
 
 
+@data_app.command("append")
+def data_append(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a data set.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with more files of the shop.")],
+    source: SourceName = "tables",
+    max_reject_share: RejectShare = 0.01,
+    personal_data: PersonalData = "refuse",
+    allow_column: AllowColumn = None,
+    json_file: Json = None,
+) -> None:
+    """Add another delivery to a data set; rows that are there already change nothing."""
+    from experiments.terminal import bars
+    from features.append import append
+    from features.personal_policy import PersonalDataPolicy
+
+    policy = PersonalDataPolicy.of(personal_data, allow_column or ())
+    with bars() as (console, notify):
+        report = append(
+            dataset,
+            folder,
+            source,
+            max_reject_share=max_reject_share,
+            progress=lambda table, done, of: notify(table, done, of, {}),
+            personal_data=policy,
+        )
+    for name, table in report.tables.items():
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in (table.policy | table.contract).items())
+        console.print(f"{name}: {table.accepted:,} of {table.rows_in:,} rows added{f'; {reasons}' if reasons else ''}")
+    _write_json(json_file, report.to_json())
+
+
 @data_app.command("describe")
 def data_describe(
-    folder: Annotated[Path, typer.Argument(help="Folder of a data set.")], json_file: Json = None
+    folder: Annotated[Path, typer.Argument(help="Folder of a data set.")],
+    html: Annotated[Path | None, typer.Option(help="The page; default: in .stellar/cards.")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Only what could be read then: 2011-11-09, or 80%.")] = None,
+    json_file: Json = None,
 ) -> None:
-    """Say what a data set holds: rows, rejects by reason, time range, users, items, popularity, missing values."""
-    from experiments.terminal import terminal
+    """Write a data card: what a data set holds, whether it drifts, and what can and cannot be learned from it."""
+    from experiments.terminal import bars
+    from features.card.card import data_card
+    from features.card.page import default_page, write_card
     from features.dataset import Dataset
-    from features.describe import describe, render
+    from features.describe import render
+    from features.engine import Engine
+    from features.instants import parse_instant
 
-    description = describe(Dataset.open(folder))
-    terminal().print(render(description))
-    _write_json(json_file, description)
+    dataset = Dataset.open(folder)
+    with bars() as (console, notify), Engine.duckdb() as engine:
+        as_of_ms = None if as_of is None else parse_instant(as_of, dataset, engine)
+        page = default_page(dataset, as_of_ms) if html is None else html
+        card = data_card(engine, dataset, as_of_ms, lambda stage, done, of: notify(stage, done, of, {}))
+    write_card(card, page, json_file)
+    console.print(render(card))
+    console.print(f"data card in {page}")
 
 
 @data_app.command("simulate")
@@ -91,26 +154,48 @@ def features_build(
     data: Annotated[Path, typer.Argument(help="Folder of a data set.")],
     out: Annotated[Path, typer.Option(help="Folder of the snapshot to write.")],
     as_of: AsOf = None,
+    since: Annotated[Path | None, typer.Option(help="Earlier snapshot: only what has come since is read.")] = None,
+    segments: Annotated[Path | None, typer.Option(help="YAML file of segments: their members are written too.")] = None,
+    engine_name: Annotated[
+        str, typer.Option("--engine", help="duckdb, or spark for more than one machine.")
+    ] = "duckdb",
+    memory_gb: Annotated[float | None, typer.Option(help="Limit of the engine's memory; it spills to disk.")] = None,
     state: State = None,
     json_file: Json = None,
 ) -> None:
     """Compute the user matrix, item matrix, interactions and sequences as of an instant.
 
-    With --state, what the service recorded is read as part of the data set.
+    With --since the result is the same as without, and sooner. With --state, what the service recorded is read as part
+    of the data set.
     """
-    from experiments.terminal import terminal
+    from experiments.terminal import bars
+    from features.basis import Basis
     from features.dataset import Dataset
     from features.engine import Engine
     from features.instants import iso, parse_instant
-    from features.snapshot import build_snapshot
+    from features.replace import replacing
+    from features.snapshot import BASIS, FILE, build_snapshot
 
-    with Engine.duckdb() as engine:
+    with bars() as (console, notify), Engine.named(engine_name, memory_gb) as engine:
         dataset = Dataset.open(data)
         if state is not None:
             dataset = _with_state(dataset, state)
         as_of_ms = dataset.last_ms + 1 if as_of is None else parse_instant(as_of, dataset, engine)
-        snapshot = build_snapshot(engine, dataset, as_of_ms)
-    snapshot.save(out)
+        basis = None if since is None else Basis.load(since / BASIS)
+        told: list[str] = []
+
+        def stage(name: str) -> None:
+            told.append(name)
+            notify("features", len(told), _BUILD_STAGES, {})
+            if name.startswith("all events"):
+                console.print(f"reading {name}", style="yellow")
+
+        snapshot = build_snapshot(engine, dataset, as_of_ms, basis, stage)
+        members = None if segments is None else _members(engine, snapshot.user_matrix, segments)
+        with replacing(out, FILE) as work:
+            snapshot.save(work)
+            if members is not None:
+                members.to_parquet(work / "segments.parquet")
     summary = {
         "as_of": iso(as_of_ms),
         "digest": snapshot.digest,
@@ -119,12 +204,37 @@ def features_build(
         "events": len(snapshot.sequences.items),
         "user_features": list(snapshot.user_matrix.columns),
         "item_features": list(snapshot.item_matrix.columns),
+        **({} if members is None else {"segments": {name: int(members[name].sum()) for name in members}}),
     }
-    terminal().print(
+    console.print(
         f"as of {summary['as_of']}: {summary['users']:,} users x {len(snapshot.user_matrix.columns)} features, "
         f"{summary['items']:,} items x {len(snapshot.item_matrix.columns)}, digest {snapshot.digest[:12]}, in {out}"
     )
+    if members is not None:
+        for name in members:
+            console.print(f"segment {name}: {int(members[name].sum()):,} users")
     _write_json(json_file, summary)
+
+
+@features_app.command("list")
+def features_list(
+    html: Annotated[Path | None, typer.Option(help="Also write the dictionary as a page.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Say what every feature means: unit, level, whether it was told or seen, and the consent it needs."""
+    from rich.table import Table
+
+    from experiments.terminal import terminal
+    from features.dictionary.entries import entries, to_json
+    from features.dictionary.page import write_dictionary
+
+    table = Table("of", "feature", "meaning", "unit", "level", "origin", "needs consent to")
+    for entry in entries():
+        table.add_row(entry.entity, entry.name, entry.meaning, entry.unit, entry.level, entry.origin, entry.purpose)
+    terminal().print(table)
+    if html is not None:
+        write_dictionary(entries(), html)
+    _write_json(json_file, to_json())
 
 
 @app.command()
@@ -299,23 +409,42 @@ def demo(
 
 @app.command()
 def benchmark(
-    name: Annotated[str, typer.Argument(help="simulated-shop.")],
-    seeds: Annotated[int, typer.Option(help="How many shops.", min=1)] = 5,
-    events: Annotated[int, typer.Option(help="Events of each.", min=10_000)] = 200_000,
+    name: Annotated[str, typer.Argument(help="simulated-shop or features.")],
+    seeds: Annotated[int, typer.Option(help="How many shops: simulated-shop.", min=1)] = 5,
+    events: Annotated[int | None, typer.Option(help="Of each shop; default 200,000, features 20,000,000.")] = None,
     json_file: Json = None,
 ) -> None:
-    """Measure the platform where the truth is known."""
+    """Measure the platform: what it finds where the truth is known, and how fast it is."""
     from experiments.terminal import bars
-    from features.errors import NotFoundError
+    from features.errors import ConfigError, NotFoundError
 
-    if name != "simulated-shop":
-        raise NotFoundError("benchmark", "must be a known one", name, "choose simulated-shop")
-    from experiments.benchmarks.simulated_shop import benchmark_simulated_shop, render_benchmark
+    if events is not None and events < _FEWEST_EVENTS:
+        raise ConfigError("--events", f"must be at least {_FEWEST_EVENTS}", events)
+    result: dict[str, Any]
+    if name == "simulated-shop":
+        from experiments.benchmarks.simulated_shop import benchmark_simulated_shop, render_benchmark
 
-    with bars() as (console, notify):
-        result = benchmark_simulated_shop(range(seeds), events, notify)
-    console.print(render_benchmark(result))
+        with bars() as (console, notify):
+            result = benchmark_simulated_shop(range(seeds), events or 200_000, notify)
+        console.print(render_benchmark(result))
+    elif name == "features":
+        from experiments.benchmarks.features.run import benchmark_features, render_features
+
+        with bars() as (console, notify):
+            result = benchmark_features(events or 20_000_000, notify=notify)
+        console.print(render_features(result))
+    else:
+        raise NotFoundError("benchmark", "must be a known one", name, "choose simulated-shop or features")
     _write_json(json_file, result)
+
+
+def _members(engine: Any, users: Any, path: Path) -> Any:
+    """(n users x n segments) who belongs to which segment of a YAML file."""
+    from features.segments.columns import schema_of
+    from features.segments.definitions import read_segments
+    from features.segments.membership import memberships
+
+    return memberships(engine, users, read_segments(path, schema_of(users)))
 
 
 def _home() -> Path:

@@ -103,17 +103,20 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
         if not path.is_file():
             raise NotFoundError(str(path), "must be a file of recommendations", mend="see README, Compare")
     models = build_models(experiment.models)
-    trained = train(engine, dataset, models, as_of_ms, until_ms - as_of_ms, notify)
+    policy = PolicyConfig.model_validate(experiment.policy)
+    horizon_ms = until_ms - as_of_ms
+    trained = train(engine, dataset, models, as_of_ms, horizon_ms, notify, live_fresh_s=policy.live_fresh_s)
     seconds = dict(trained.seconds)
     started = time.perf_counter()
     asked = ask(engine, dataset, trained.snapshot, until_ms, experiment.replay)
     allowed = trained.snapshot.item_matrix[Columns.AVAILABLE].to_numpy(dtype=bool)
-    off = frozenset(PolicyConfig.model_validate(experiment.policy).off)
     replays: dict[str, Replay] = {}
     unlisted: dict[str, int] = {}
     for name in experiment.arms:
         if name in trained.models:
-            replays[name] = replay(trained.models[name], asked, experiment.k, allowed, off)
+            replays[name] = replay(
+                trained.models[name], asked, experiment.k, allowed, frozenset(policy.off), policy.live_fresh_s
+            )
         else:
             users = Vocabulary(asked.histories.user_ids)
             ids, unlisted[name] = read_recommendations(experiment.files[name], users, asked.vocabulary, experiment.k)

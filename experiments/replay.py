@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from features.schema import Level
+from features.sequences import LIVE_FRESH_S
 from features.split import Labelled
 from training.blend import Blend
 from training.metrics import PerUser, coverage, ranking_metrics, relevance
@@ -30,13 +31,22 @@ class Replay:
     levels: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def replay(model: Recommender, asked: Labelled, k: int, allowed: Mask, off: frozenset[str] = frozenset()) -> Replay:
-    """Ask a model all questions; L1 to L3 see what the snapshot knew, L4 what happened since.
+def replay(
+    model: Recommender,
+    asked: Labelled,
+    k: int,
+    allowed: Mask,
+    off: frozenset[str] = frozenset(),
+    live_fresh_s: int = LIVE_FRESH_S,
+) -> Replay:
+    """Ask a model all questions; L1 to L3 see what the snapshot knew, L4 what happened since and is fresh.
 
     Args:
         allowed: (n_items,) bool items that could be shown at the snapshot's instant.
         off: Labels of levels that the policy turns off ("L3"): a blend does without them, as it will when it serves.
+        live_fresh_s: How old an event may be and still drive L4, by the policy.
     """
+    asked = replace(asked, histories=replace(asked.histories, live_fresh_s=live_fresh_s))
     if isinstance(model, Blend):
         unused = frozenset(name for name, part in model.parts.items() if part.level.label in off)
         ranking = model.rank(asked.histories, k, allowed, unused)

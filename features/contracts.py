@@ -16,7 +16,7 @@ import pandas as pd
 import pandera.pandas as pa
 import pyarrow
 
-from features.schema import NEEDS_ITEM, Columns, EventType, Level
+from features.schema import IDENTITY, NEEDS_ITEM, NO_CONSENT, Columns, EventType, Level, Purpose
 
 #: A test of a column's values at an instant: (values, now_ms) to one flag per value.
 Test = Callable[[pd.Series, int], Any]
@@ -67,6 +67,7 @@ class Field:
     choices: tuple[str, ...] = ()
     past: bool = False
     json_object: bool = False
+    purposes: bool = False
 
     def tests(self) -> list[tuple[Rule, Test]]:
         """The rules about a parsed value, in the order in which they are checked, each with its test."""
@@ -87,6 +88,9 @@ class Field:
             tests.append((self.rule("must not be in the future", mend), lambda values, now_ms: values <= now_ms))
         if self.json_object:
             tests.append((self.rule("must be a JSON object"), lambda values, _: values.map(_is_json_object)))
+        if self.purposes:
+            text = f"must be {NO_CONSENT}, or some of {', '.join(Purpose)} with commas between them"
+            tests.append((self.rule(text), lambda values, _: values.str.fullmatch(_CONSENTS)))
         return tests
 
     @property
@@ -104,14 +108,39 @@ _MENDS = {
     Columns.VALID_FROM: "give UTC epoch milliseconds",
     Columns.UNIT_PRICE_CENTS: "give whole cents; a free item costs 0",
     Columns.PRICE_CENTS: "give whole cents; a free item costs 0",
+    Columns.CONSENTS: f"name what the user agreed to, {NO_CONSENT} for nothing; leave it empty if never asked",
     Columns.QUANTITY: "give a count of at least 1; goods that come back are events of type refund",
 }
 
 NOT_EMPTY = "must not be empty"
 
-#: The one rule about two fields of an event.
-ITEM_NEEDED = Rule(
-    Columns.ITEM_ID, f"must be given for {', '.join(NEEDS_ITEM)}", "name the item that the event is about"
+_PURPOSE = f"(?:{'|'.join(Purpose)})"
+
+#: Spaces around the words are allowed; words may repeat.
+_CONSENTS = f" *(?:{NO_CONSENT}|{_PURPOSE}(?: *, *{_PURPOSE})*) *"
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """A field that some event types mean nothing without."""
+
+    field: str
+    event_types: tuple[EventType, ...]
+    mend: str
+
+    @property
+    def rule(self) -> Rule:
+        """What an event of these types without the field breaks."""
+        return Rule(self.field, f"must be given for {', '.join(self.event_types)}", self.mend)
+
+    def holds(self, events: pd.DataFrame, _: int) -> pd.Series:
+        """One flag per event."""
+        return events[self.field].notna() | ~events[Columns.EVENT_TYPE].isin(self.event_types)
+
+
+NEEDED = (
+    Needed(Columns.ITEM_ID, NEEDS_ITEM, "name the item that the event is about"),
+    Needed(Columns.ANONYMOUS_ID, IDENTITY, "name the anonymous visitor who is, or is not, the user"),
 )
 
 
@@ -123,7 +152,7 @@ class Contract:
     fields: tuple[Field, ...]
     key: tuple[str, ...]
     open: bool = False
-    needs_item: bool = False
+    needed: tuple[Needed, ...] = ()
 
     @property
     def columns(self) -> list[str]:
@@ -145,7 +174,7 @@ class Contract:
         """All rules in the order that decides which one a row with several breaches is rejected for."""
         return [
             *(rule for column in self.fields for rule in (column.of_kind, *dict(column.tests()))),
-            *([ITEM_NEEDED] if self.needs_item else []),
+            *(needed.rule for needed in self.needed),
             self.duplicate,
         ]
 
@@ -171,9 +200,12 @@ class Contract:
             )
             for column in self.fields
         }
-        whole = [check(ITEM_NEEDED, _has_needed_item, judges_missing=True)] if self.needs_item else []
+        whole = [check(needed.rule, needed.holds, judges_missing=True) for needed in self.needed]
         return pa.DataFrameSchema(columns, checks=whole)
 
+
+#: Of one line: sums of the products of a whole log stay far below 2**63.
+MOST_UNITS, MOST_CENTS = 10**6, 10**9
 
 _EVENT_TYPES = tuple(event_type.value for event_type in EventType)
 
@@ -189,13 +221,13 @@ EVENTS = Contract(
         Field(Columns.RECEIVED_TS, Kind.INTEGER, minimum=1),
         Field(Columns.ORDER_ID),
         Field(Columns.SESSION_ID),
-        Field(Columns.QUANTITY, Kind.INTEGER, minimum=1),
-        Field(Columns.UNIT_PRICE_CENTS, Kind.INTEGER, minimum=0),
+        Field(Columns.QUANTITY, Kind.INTEGER, minimum=1, maximum=MOST_UNITS),
+        Field(Columns.UNIT_PRICE_CENTS, Kind.INTEGER, minimum=0, maximum=MOST_CENTS),
         Field(Columns.QUERY),
         Field(Columns.PROPERTIES, json_object=True),
     ),
     key=(Columns.EVENT_ID,),
-    needs_item=True,
+    needed=NEEDED,
 )
 
 ITEMS = Contract(
@@ -205,7 +237,7 @@ ITEMS = Contract(
         Field(Columns.VALID_FROM, Kind.INTEGER, required=True, minimum=0),
         Field(Columns.CATEGORY, required=True),
         Field(Columns.BRAND),
-        Field(Columns.PRICE_CENTS, Kind.INTEGER, minimum=0),
+        Field(Columns.PRICE_CENTS, Kind.INTEGER, minimum=0, maximum=MOST_CENTS),
         Field(Columns.AVAILABLE, Kind.FLAG, required=True),
         Field(Columns.TITLE),
     ),
@@ -218,7 +250,7 @@ USERS = Contract(
     (
         Field(Columns.USER_ID, required=True),
         Field(Columns.VALID_FROM, Kind.INTEGER, required=True, minimum=0),
-        Field(Columns.CONSENTS),
+        Field(Columns.CONSENTS, purposes=True),
     ),
     key=(Columns.USER_ID, Columns.VALID_FROM),
     open=True,
@@ -245,10 +277,6 @@ IMPRESSIONS = Contract(
 CONTRACTS = {contract.name: contract for contract in (EVENTS, ITEMS, USERS, IMPRESSIONS)}
 
 
-def _has_needed_item(rows: pd.DataFrame, _: int) -> Any:
-    return rows[Columns.ITEM_ID].notna() | ~rows[Columns.EVENT_TYPE].isin(NEEDS_ITEM)
-
-
 def _is_json_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
@@ -262,12 +290,13 @@ __all__ = [
     "EVENTS",
     "IMPRESSIONS",
     "ITEMS",
-    "ITEM_NEEDED",
+    "NEEDED",
     "NOT_EMPTY",
     "PANDAS_TYPES",
     "USERS",
     "Contract",
     "Field",
     "Kind",
+    "Needed",
     "Rule",
 ]

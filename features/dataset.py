@@ -1,28 +1,29 @@
-"""A data set: what ``ingest`` wrote, and everything later is computed from."""
+"""A data set: what ``ingest`` wrote and ``append`` adds to, and everything later is computed from."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ibis
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from features.added import ADDED
+from features.contracts import CONTRACTS, EVENTS, IMPRESSIONS, ITEMS, USERS
 from features.engine import Engine
 from features.errors import InputError, NotFoundError
+from features.parts import Part
 
 #: The file that makes a folder a data set, and the version of the format that it states.
 INFO = "dataset.json"
-FORMAT = 1
+FORMAT = 2
 
 REJECTS = "rejects.parquet"
+
+#: The tables that grow and are kept in parts: folders, not files.
+LOGS = (EVENTS.name, IMPRESSIONS.name)
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,19 @@ class Dataset:
         if not isinstance(info, dict) or info.get("format") != FORMAT:
             found = info.get("format") if isinstance(info, dict) else info
             raise InputError(str(folder / INFO), f"must be of format {FORMAT}", found, ingest_first)
-        for table in info["tables"]:
-            if not table_file(folder, table).is_file():
-                raise InputError(str(table_file(folder, table)), "is missing from the data set", mend=ingest_first)
-        return cls(folder, info)
+        dataset = cls(folder, info)
+        try:
+            files = dataset.files()
+        except (KeyError, TypeError, AttributeError):
+            raise InputError(str(folder / INFO), "must list the parts of the logs", mend=ingest_first) from None
+        for path in files:
+            if not path.is_file():
+                raise InputError(str(path), "is missing from the data set", mend=ingest_first)
+        return dataset
 
     def events(self, engine: Engine) -> ibis.Table:
-        """All contract columns, sorted by ts and event_id in the file."""
-        return engine.read(table_file(self.folder, "events"))
+        """All contract columns; sorted by ts and event_id in each part."""
+        return engine.read(table_file(self.folder, EVENTS.name))
 
     def items(self, engine: Engine) -> ibis.Table:
         """All contract columns and text attributes; at least one row for every item of the events."""
@@ -75,12 +81,45 @@ class Dataset:
         return engine.read(table_file(self.folder, "users"))
 
     def impressions(self, engine: Engine) -> ibis.Table | None:
-        """All contract columns, if the source had impressions."""
-        return engine.read(table_file(self.folder, "impressions")) if "impressions" in self.info["tables"] else None
+        """All contract columns, if there are any rows; sorted by ts and the key in each part."""
+        return engine.read(table_file(self.folder, IMPRESSIONS.name)) if self.parts(IMPRESSIONS.name) else None
+
+    def parts(self, table: str) -> tuple[Part, ...]:
+        """The parts of ``events`` or ``impressions``, in the order in which they came; their times may overlap.
+
+        Raises:
+            NotFoundError: There is no such log.
+        """
+        if table not in LOGS:
+            raise NotFoundError("table", "must be a log", table, f"choose one of {', '.join(LOGS)}")
+        return tuple(
+            Part(path=table_file(self.folder, table) / f"{part['name']}.parquet", **part)
+            for part in self.info["parts"].get(table, ())
+        )
+
+    def read_parts(self, engine: Engine, table: str, names: Sequence[str]) -> ibis.Table:
+        """The rows of some parts, as ``events`` or ``impressions`` has them; no names are no rows.
+
+        Raises:
+            NotFoundError: There is no such log or part.
+        """
+        paths = {part.name: part.path for part in self.parts(table)}
+        for name in names:
+            if name not in paths:
+                rule, mend = f"must be a part of {table}", f"choose from the {len(paths)} in {self.folder}"
+                raise NotFoundError("part", rule, name, mend)
+        if not names:
+            return engine.memtable(CONTRACTS[table].arrow_schema().empty_table())
+        return ibis.union(*(engine.read(paths[name]) for name in dict.fromkeys(names)))
+
+    def files(self) -> list[Path]:
+        """Every file that the tables are made of."""
+        logs = [part.path for table in LOGS for part in self.parts(table)]
+        return [*logs, *(table_file(self.folder, table) for table in (ITEMS.name, USERS.name)), self.folder / ADDED]
 
     @property
     def digest(self) -> str:
-        """sha256 of the tables' content: equal whatever the file format and the row order of the source."""
+        """sha256 of the tables' content: equal whatever the files, the parts and the order in which the rows came."""
         return str(self.info["digest"])
 
     @property
@@ -105,50 +144,8 @@ class Dataset:
 
 
 def table_file(folder: Path, table: str) -> Path:
-    """Where a data set keeps a table."""
-    return folder / f"{table}.parquet"
+    """Where a data set keeps a table: a Parquet file, or a folder of them for a log."""
+    return folder / table if table in LOGS else folder / f"{table}.parquet"
 
 
-def content_digest(folder: Path, tables: Iterable[str]) -> str:
-    """sha256 over the tables' names, columns, types and values in the files' order, whatever the files' bytes."""
-    whole = hashlib.sha256()
-    for table in sorted(tables):
-        with pq.ParquetFile(table_file(folder, table)) as file:
-            names = sorted(file.schema_arrow.names)
-            parts = {name: _ColumnDigest() for name in names}
-            for batch in file.iter_batches():
-                for name in names:
-                    parts[name].add(batch[name])
-        for name in names:
-            whole.update(f"{table}.{name}:{file.schema_arrow.field(name).type}:{parts[name].hexdigest()}\n".encode())
-    return whole.hexdigest()
-
-
-class _ColumnDigest:
-    """Missing flags, lengths and values are hashed apart, so that the cuts between batches leave no trace."""
-
-    def __init__(self) -> None:
-        self._missing, self._lengths, self._values = hashlib.sha256(), hashlib.sha256(), hashlib.sha256()
-
-    def add(self, column: pa.Array) -> None:
-        self._missing.update(pc.is_null(column).to_numpy(zero_copy_only=False).tobytes())
-        if pa.types.is_string(column.type):
-            filled = column.fill_null("")
-            self._lengths.update(pc.binary_length(filled).to_numpy().astype("<i4").tobytes())
-            self._values.update(_characters(filled))
-        else:
-            values = column.fill_null(pa.scalar(0).cast(column.type)).to_numpy(zero_copy_only=False)
-            self._values.update(values.astype(values.dtype.newbyteorder("<")).tobytes())
-
-    def hexdigest(self) -> str:
-        return "".join(part.hexdigest() for part in (self._missing, self._lengths, self._values))
-
-
-def _characters(texts: pa.StringArray) -> bytes:
-    """The UTF-8 bytes of all texts in a row."""
-    _, offsets, characters = texts.buffers()
-    bounds = np.frombuffer(offsets, dtype=np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    return b"" if characters is None or not len(texts) else characters[int(bounds[0]) : int(bounds[-1])].to_pybytes()
-
-
-__all__ = ["FORMAT", "INFO", "REJECTS", "Dataset", "content_digest", "table_file"]
+__all__ = ["FORMAT", "INFO", "LOGS", "REJECTS", "Dataset", "table_file"]

@@ -1,43 +1,56 @@
-"""The seam to the query engine: the only file that knows DuckDB.
-
-Expressions are written in Ibis; an engine reads files into them, runs them and writes their results.
+"""The seam to the query engines. Expressions are written in Ibis; an engine reads files into them, runs them and writes
+their results, equally on DuckDB (inside this process, the default) and on Spark (any number of machines).
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import duckdb
 import ibis
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
-from ibis.backends.duckdb import Backend
 from ibis.expr.operations import PhysicalTable
 
-from features.csv_files import csv_to_parquet
-from features.errors import ConfigError, InputError, NotFoundError
+from features.engine_backend import SOURCE_FILE, SOURCE_ROW, Backend
+from features.engine_duckdb import DuckdbBackend
+from features.engine_files import TableFiles
+from features.errors import ConfigError, InputError
 
-#: Columns that ``read_source`` adds: the file a row came from and its 1-based number there, not counting a CSV header.
-SOURCE_FILE, SOURCE_ROW = "source_file", "source_row"
+#: Environment variable with the Spark master to use where none is named.
+SPARK_MASTER = "STELLAR_SPARK_MASTER"
 
-_SOURCE_PATH = "__source_path"
+
+class EngineName(StrEnum):
+    """The engines, by the name that the command line gives them."""
+
+    DUCKDB = "duckdb"
+    SPARK = "spark"
 
 
 class Engine:
-    """Runs Ibis expressions. Row order is undefined unless an expression sorts."""
+    """Runs Ibis expressions. Row order is undefined unless an expression sorts.
 
-    def __init__(self, backend: Backend, scratch: tempfile.TemporaryDirectory[str]) -> None:
-        self._backend = backend
-        self._scratch = scratch
-        self._converted: dict[Path, Path] = {}
+    Args:
+        connect: Starts the library that runs them; is given a scratch folder, which goes when the engine is closed.
+        temp_dir: Where to make the scratch folder; the system's temporary folder if absent.
+    """
+
+    def __init__(self, connect: Callable[[Path], Backend], temp_dir: Path | None = None) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="stellar-engine-", dir=temp_dir, ignore_cleanup_errors=True)
+        self._files = TableFiles(Path(self._scratch.name))
         self._read_from: dict[str, Path] = {}
+        try:
+            self._backend = connect(Path(self._scratch.name))
+        except BaseException:
+            self._scratch.cleanup()
+            raise
 
     @classmethod
     def duckdb(
@@ -54,15 +67,49 @@ class Engine:
             raise ConfigError("memory_limit_gb", "must be above 0", memory_limit_gb)
         if threads is not None and threads < 1:
             raise ConfigError("threads", "must be at least 1", threads)
-        scratch = tempfile.TemporaryDirectory(prefix="stellar-engine-", dir=temp_dir, ignore_cleanup_errors=True)
-        settings: dict[str, Any] = {"preserve_insertion_order": False, "temp_directory": scratch.name}
-        if memory_limit_gb is not None:
-            settings["memory_limit"] = f"{round(memory_limit_gb * 1024)}MiB"
-        if threads is not None:
-            settings["threads"] = threads
-        backend = ibis.duckdb.connect(**settings)
-        backend.raw_sql("SET enable_progress_bar = false")
-        return cls(backend, scratch)
+        return cls(lambda scratch: DuckdbBackend(scratch, memory_limit_gb, threads), temp_dir)
+
+    @classmethod
+    def spark(
+        cls, master: str | None = None, memory_limit_gb: float | None = None, temp_dir: Path | None = None
+    ) -> Self:
+        """An engine on a Spark cluster, or on this machine with ``local[N]``; one at a time in a process.
+
+        Whatever else Spark can be told comes from its own ``spark-defaults.conf``.
+
+        Args:
+            master: Any Spark master; the environment's ``STELLAR_SPARK_MASTER`` if absent, else all cores of this
+                machine.
+            memory_limit_gb: Memory of the driver and of each executor, at least 0.5; Spark's default if absent.
+            temp_dir: For results on their way and converted files; a cluster's machines must share it. The system's
+                temporary folder if absent.
+
+        Raises:
+            ConfigError: PySpark or Java is not there, another Spark session runs in this process, or the master
+                cannot be used.
+        """
+        if memory_limit_gb is not None and not memory_limit_gb >= 0.5:
+            raise ConfigError("memory_limit_gb", "must be at least 0.5 for Spark", memory_limit_gb)
+        try:
+            from features.engine_spark import SparkBackend
+        except ModuleNotFoundError as error:
+            rule, mend = "needs the package pyspark", "install stellar with its extra: pip install 'stellar[spark]'"
+            raise ConfigError("engine spark", rule, str(error), mend) from None
+        chosen = master or os.environ.get(SPARK_MASTER) or "local[*]"
+        return cls(lambda scratch: SparkBackend(scratch, chosen, memory_limit_gb), temp_dir)
+
+    @classmethod
+    def named(cls, name: str, memory_limit_gb: float | None = None, temp_dir: Path | None = None) -> Self:
+        """The engine of that ``EngineName``, at its defaults for all that is not stated.
+
+        Raises:
+            ConfigError: There is no engine of that name, or as in ``duckdb`` and ``spark``.
+        """
+        if name == EngineName.SPARK:
+            return cls.spark(memory_limit_gb=memory_limit_gb, temp_dir=temp_dir)
+        if name == EngineName.DUCKDB:
+            return cls.duckdb(memory_limit_gb=memory_limit_gb, temp_dir=temp_dir)
+        raise ConfigError("engine", f"must be one of {', '.join(EngineName)}", name)
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +121,7 @@ class Engine:
 
     def close(self) -> None:
         """Let go of memory and spill files; expressions made by this engine cannot run any more."""
-        self._backend.disconnect()
+        self._backend.close()
         self._scratch.cleanup()
 
     def read(self, path: Path) -> ibis.Table:
@@ -84,7 +131,7 @@ class Engine:
             NotFoundError: Nothing is there.
             InputError: It is empty, truncated, not Parquet, or not UTF-8 CSV.
         """
-        return self._scan(path, self._parts(path))
+        return self._known(path, self._backend.scan([part.parquet for part in self._files.parts(path)]))
 
     def read_source(self, folder: Path, name: str, require: Sequence[str] = ()) -> ibis.Table:
         """As ``read(folder / name)``, for files from outside: where each row came from is added, and must have rows.
@@ -98,7 +145,7 @@ class Engine:
             NotFoundError: Nothing is there.
             InputError: As in ``read``, or a required column is missing, or there are no rows.
         """
-        parts = self._parts(folder / name)
+        parts = self._files.parts(folder / name)
         for part in parts:
             missing = [column for column in require if column not in part.columns]
             if missing:
@@ -110,25 +157,28 @@ class Engine:
                 )
         if not any(part.rows for part in parts):
             raise InputError(str(folder / name), "has no rows", mend="export the table again, or remove the file")
-        numbered = self._scan(folder / name, parts, filename=_SOURCE_PATH, file_row_number=True)
-        origins = {str(part.parquet): part.path.relative_to(folder).as_posix() for part in parts}
-        return numbered.mutate(
-            numbered[_SOURCE_PATH].cases(*origins.items()).name(SOURCE_FILE),
-            (numbered["file_row_number"] + 1).name(SOURCE_ROW),
-        ).drop(_SOURCE_PATH, "file_row_number")
+        origins = {part.parquet: part.path.relative_to(folder).as_posix() for part in parts}
+        return self._known(folder / name, self._backend.scan_numbered(origins))
 
     def memtable(self, rows: pd.DataFrame | pa.Table) -> ibis.Table:
         """Rows that are already in memory, as an expression."""
-        return ibis.memtable(rows)
+        return ibis.memtable(
+            pa.Table.from_pandas(rows, preserve_index=False) if isinstance(rows, pd.DataFrame) else rows
+        )
 
     def as_json(self, value: ibis.Value) -> ibis.Value:
         """The value of each row as JSON text: a struct or a map becomes an object."""
         return value.cast("json").cast("string")
 
+    def keep(self, expr: ibis.Table) -> ibis.Table:
+        """The rows of ``expr``, computed once and kept until the engine closes; on disk what memory does not hold."""
+        with self._running(expr):
+            return self._backend.keep(expr)
+
     def to_arrow(self, expr: ibis.Table) -> pa.Table:
         """All rows of ``expr``, with the Arrow types of its schema."""
         with self._running(expr):
-            return self._backend.to_pyarrow(expr)
+            return self._backend.to_arrow(expr)
 
     def to_pandas(self, expr: ibis.Table) -> pd.DataFrame:
         """All rows of ``expr``; integers and flags stay exact (``Int64``, ``boolean``) where some are missing."""
@@ -136,8 +186,7 @@ class Engine:
 
     def value(self, expr: ibis.Scalar) -> Any:
         """The one value of a scalar expression, as a plain Python value; None if missing."""
-        with self._running(expr):
-            return self._backend.to_pyarrow(expr).as_py()
+        return self.to_arrow(expr.as_table())[0][0].as_py()
 
     def batches(self, expr: ibis.Table, size: int = 500_000) -> Iterator[pa.RecordBatch]:
         """The rows of ``expr`` in batches of at most ``size``, so that memory stays bounded.
@@ -145,27 +194,16 @@ class Engine:
         The engine does nothing else before the iteration has ended or was closed.
         """
         with self._running(expr):
-            reader = self._backend._to_duckdb_relation(expr).to_arrow_reader(size)
-        schema = expr.schema().to_pyarrow()
-        try:
-            while True:
-                with self._running(expr):
-                    batch = next(reader, None)
-                if batch is None:
-                    return
-                for start in range(0, batch.num_rows, size):
-                    yield batch.slice(start, size).cast(schema)
-        finally:
-            reader.close()
+            yield from self._backend.batches(expr, size)
 
     def write_parquet(self, expr: ibis.Table, path: Path) -> None:
         """Write the rows of ``expr`` to one zstd-compressed Parquet file, in order if ``expr`` sorts."""
         with self._running(expr):
-            self._backend.to_parquet(expr, path, compression="zstd")
+            self._backend.write_parquet(expr, path)
 
-    def _scan(self, path: Path, parts: list[_Part], **options: Any) -> ibis.Table:
-        table = self._backend.read_parquet([str(part.parquet) for part in parts], union_by_name=True, **options)
-        self._read_from[table.get_name()] = path
+    def _known(self, path: Path, table: ibis.Table) -> ibis.Table:
+        """``table``, whose errors will name ``path``."""
+        self._read_from |= {op.name: path for op in table.op().find(PhysicalTable)}
         return table
 
     @contextmanager
@@ -173,58 +211,16 @@ class Engine:
         """What damaged files and a full memory do to a query, in stellar's form; anything else is a defect."""
         try:
             yield
-        except duckdb.OutOfMemoryException as error:
-            rule, mend = "must suffice for the query", "give the engine more"
-            raise ConfigError("memory", rule, _first_line(error), mend) from None
-        except duckdb.Error as error:
-            # DuckDB raises its bare base class where the pages of a file make no sense.
-            damaged = isinstance(error, duckdb.IOException) or type(error) is duckdb.Error
-            if not damaged and "Failed to read file" not in str(error):
+        except Exception as error:
+            failure = self._backend.failure(error)
+            if failure is None:
                 raise
+            if failure.out_of_memory:
+                rule, mend = "must suffice for the query", "give the engine more"
+                raise ConfigError("memory", rule, failure.reason, mend) from None
             tables = expr.op().find(PhysicalTable)
             files = sorted({str(self._read_from[table.name]) for table in tables if table.name in self._read_from})
-            raise InputError(", ".join(files), "must be readable", _first_line(error), "copy it again") from None
-
-    def _parts(self, path: Path) -> list[_Part]:
-        if not path.exists():
-            raise NotFoundError(str(path), "must exist", "nothing there", "check the spelling of the path")
-        files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-        if not files:
-            raise NotFoundError(str(path), "must hold *.parquet files", "none of them")
-        return [self._part(file) for file in files]
-
-    def _part(self, path: Path) -> _Part:
-        try:
-            if path.stat().st_size == 0:
-                raise InputError(str(path), "must not be empty", "0 bytes", "export the table again")
-            if path.suffix.lower() != ".csv":
-                return _parquet_part(path, path)
-            if path not in self._converted:
-                self._converted[path] = Path(self._scratch.name) / f"csv-{len(self._converted)}.parquet"
-                csv_to_parquet(path, self._converted[path])
-            return _parquet_part(path, self._converted[path])
-        except OSError as error:
-            raise InputError(str(path), "must be readable", error.strerror or str(error)) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One file of a table: as the caller knows it, and as Parquet."""
-
-    path: Path
-    parquet: Path
-    rows: int
-    columns: list[str] = field(default_factory=list)
-
-
-def _parquet_part(path: Path, parquet: Path) -> _Part:
-    try:
-        metadata = pq.read_metadata(parquet)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            str(path), "must be a whole Parquet file", str(error), "it is truncated or something else; copy it again"
-        ) from None
-    return _Part(path, parquet, metadata.num_rows, metadata.schema.to_arrow_schema().names)
+            raise InputError(", ".join(files), "must be readable", failure.reason, "copy it again") from None
 
 
 _NULLABLE: Mapping[pa.DataType, Any] = {
@@ -245,8 +241,4 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
-
-
-__all__ = ["SOURCE_FILE", "SOURCE_ROW", "Engine", "to_frame"]
+__all__ = ["SOURCE_FILE", "SOURCE_ROW", "SPARK_MASTER", "Engine", "EngineName", "to_frame"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -90,18 +91,25 @@ class Rejects:
         first = breaches.order_by(SOURCE_FILE, SOURCE_ROW).limit(1)
         return Breach(**engine.to_arrow(first.select(SOURCE_FILE, SOURCE_ROW, "reason", "received")).to_pylist()[0])
 
-    def write(self, engine: Engine, folder: Path, path: Path) -> None:
-        """Write all rejects, by file and row, each with its original row read again from ``folder``."""
+    def write(self, engine: Engine, folder: Path, path: Path, conceal: Callable[[ibis.Table], ibis.Table]) -> None:
+        """Write all rejects, by file and row, each with its original row read again from ``folder``.
+
+        Args:
+            conceal: Takes what is personal out of the rows of a file.
+        """
         rejects = engine.read(self._staged)
         files = engine.to_arrow(rejects.select(SOURCE_FILE).distinct().order_by(SOURCE_FILE))[SOURCE_FILE].to_pylist()
         with pq.ParquetWriter(path, REJECTS_SCHEMA, compression="zstd") as writer:
             for file in files:
                 raw = engine.read_source(folder, file)
-                names = [name for name in raw.columns if name not in (SOURCE_FILE, SOURCE_ROW)]
-                row = engine.as_json(ibis.struct({name: raw[name] for name in names})).name("row")
-                original = raw.select(SOURCE_ROW, row)
-                here = rejects.filter(rejects[SOURCE_FILE] == file).inner_join(original, SOURCE_ROW)
-                for batch in engine.batches(here.order_by(SOURCE_ROW, "table").select(REJECTS_SCHEMA.names)):
+                here = rejects.filter(rejects[SOURCE_FILE] == file)
+                # Most rows are not rejected: only those that are become text.
+                rows = conceal(raw.semi_join(here, SOURCE_ROW))
+                names = [name for name in rows.columns if name not in (SOURCE_FILE, SOURCE_ROW)]
+                row = engine.as_json(ibis.struct({name: rows[name] for name in names})).name("row")
+                original = rows.select(SOURCE_ROW, row)
+                full = here.inner_join(original, SOURCE_ROW).order_by(SOURCE_ROW, "table")
+                for batch in engine.batches(full.select(REJECTS_SCHEMA.names)):
                     writer.write_batch(batch)
 
 

@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 
 from features.schema import SESSION_GAP_S
 
+#: How old an event may be and still tell what is happening now. Of 60 to 80 % of Retailrocket's time, what a user did
+#: before a pause of one to two hours still tells what they buy after it (NDCG@20 0.09 better than without, standard
+#: error 0.03); after more than six hours it does not (0.01, 0.02), and on the simulated shop it then does harm. Nine of
+#: ten visits last less.
+LIVE_FRESH_S = 7_200
+
 Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
@@ -66,14 +72,15 @@ class Histories:
     Attributes:
         user_ids: (n,) object, the users' ids at the edge.
         as_of_ms: (n,) int64, the instant of each question; every event of the row is strictly earlier.
-        snapshot_ms: (n,) int64, the snapshot's instant, at most ``as_of_ms``. Events from it on are *live* (L4); L1
-            to L3 read only what is before it.
+        snapshot_ms: (n,) int64, the snapshot's instant, at most ``as_of_ms``. Events from it on are *live* (L4) while
+            they are fresh; L1 to L3 read only what is before it.
         offsets: (n + 1,) int64.
         items: (m,) int32 dense item ids, -1 for an item that the vocabulary does not know or an event without one.
         event_types: (m,) int8, ``EventType.code``.
         ts: (m,) int64, epoch milliseconds.
         attributes: demographic attribute to (n,) object array, ``MISSING`` where it was not told.
         anchors: (n,) int32, the item that the user looks at, -1 for none.
+        live_fresh_s: How old an event may be and still be live.
     """
 
     user_ids: Strings
@@ -85,6 +92,7 @@ class Histories:
     ts: Int64s
     attributes: Mapping[str, Strings] = field(default_factory=dict)
     anchors: Int32s | None = None
+    live_fresh_s: int = LIVE_FRESH_S
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -113,22 +121,26 @@ class Histories:
         return replace(self, offsets=kept, items=self.items[keep], event_types=self.event_types[keep], ts=self.ts[keep])
 
     def past(self) -> Histories:
-        """Only what the snapshot knew: what L1 to L3 may read."""
+        """Only what the snapshot knew: what L1 to L3 may read. What happened since waits for the next snapshot."""
         return self.where(self.ts < np.repeat(self.snapshot_ms, self.lengths))
 
     def live(self) -> Histories:
-        """Only what happened since the snapshot: what L4 reads."""
-        return self.where(self.ts >= np.repeat(self.snapshot_ms, self.lengths))
+        """Only what happened since the snapshot and at most ``live_fresh_s`` before the question: what L4 reads.
+
+        What is no longer live is left out, as if it had not happened: stale events never say what is happening now.
+        """
+        since_ms = np.maximum(self.snapshot_ms, self.as_of_ms - 1_000 * self.live_fresh_s)
+        return self.where(self.ts >= np.repeat(since_ms, self.lengths))
 
     def take(self, rows: Int64s) -> Histories:
         """The questions at positions ``rows``, in that order."""
         events = positions(self.offsets, rows)
-        offsets = np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64)
-        return Histories(
+        return replace(
+            self,
             user_ids=self.user_ids[rows],
             as_of_ms=self.as_of_ms[rows],
             snapshot_ms=self.snapshot_ms[rows],
-            offsets=offsets,
+            offsets=np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64),
             items=self.items[events],
             event_types=self.event_types[events],
             ts=self.ts[events],
@@ -142,4 +154,4 @@ class Histories:
         return self.where(position_from_end <= length)
 
 
-__all__ = ["Histories", "Ragged", "positions"]
+__all__ = ["LIVE_FRESH_S", "Histories", "Ragged", "positions"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_string_dtype
 from scipy import sparse
 
-from features.contracts import IMPRESSIONS
+from features.basis import Basis
 from features.dataset import Dataset
-from features.definitions import ITEM_FEATURES, ITEM_RATES, USER_FEATURES
+from features.definitions import ITEM_FEATURES, USER_FEATURES, is_column_of
+from features.derived import Population
 from features.digest import Digest
 from features.engine import Engine
 from features.errors import InputError, NotFoundError
@@ -24,6 +27,12 @@ from features.ids import Vocabulary
 from features.matrices import item_matrix, user_matrix
 from features.schema import INTERACTIONS, Columns, EventType
 from features.sequences import Histories
+from features.sums import Notify, add_up
+
+#: The file that makes a folder a snapshot, and the folder in it of what the next one may start from.
+FILE, BASIS = "snapshot.json", "basis"
+
+_SEQUENCES = ("offsets", "items", "event_types", "ts")
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,8 @@ class Snapshot:
         user_matrix: Index ``user_id``, sorted; columns as declared in ``features.definitions``.
         item_matrix: Index ``item_id``, sorted.
         sequences: One row per user of ``user_matrix``, in its order.
+        population: What one user or item is compared with online.
+        basis: What the next snapshot may start from; None of a loaded snapshot.
     """
 
     as_of_ms: int
@@ -45,6 +56,8 @@ class Snapshot:
     user_matrix: pd.DataFrame
     item_matrix: pd.DataFrame
     sequences: Histories
+    population: Population = field(default_factory=Population, compare=False)
+    basis: Basis | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def items(self) -> Vocabulary:
@@ -67,34 +80,34 @@ class Snapshot:
     @cached_property
     def digest(self) -> str:
         """sha256 over the canonical content."""
-        sequences = self.sequences
-        digest = Digest().add("as_of_ms", self.as_of_ms).add("attributes", list(self.attributes))
-        digest.add("user_matrix", self.user_matrix).add("item_matrix", self.item_matrix)
-        for name in ("offsets", "items", "event_types", "ts"):
-            digest.add(name, getattr(sequences, name))
-        return digest.hexdigest()
+        parts = {
+            "user_matrix": self.user_matrix,
+            "item_matrix": self.item_matrix,
+            **{name: getattr(self.sequences, name) for name in _SEQUENCES},
+        }
+        whole = Digest().add("as_of_ms", self.as_of_ms).add("attributes", list(self.attributes))
+        with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+            hashed = pool.map(lambda part: Digest().add(*part).hexdigest(), parts.items())
+            return whole.add("parts", dict(zip(parts, hashed, strict=True))).hexdigest()
 
     def save(self, folder: Path) -> None:
-        """Write Parquet, npz and JSON below ``folder``."""
+        """Write Parquet, npz and JSON below ``folder``, and in its folder ``BASIS`` what the next may start from."""
         folder.mkdir(parents=True, exist_ok=True)
         self.user_matrix.to_parquet(folder / "user_matrix.parquet")
         self.item_matrix.to_parquet(folder / "item_matrix.parquet")
         sequences = self.sequences
-        np.savez_compressed(
-            folder / "sequences.npz",
-            offsets=sequences.offsets,
-            items=sequences.items,
-            event_types=sequences.event_types,
-            ts=sequences.ts,
-        )
-        sparse.save_npz(folder / "interactions.npz", sparse.csr_matrix(self.interactions))
+        np.savez(folder / "sequences.npz", **{name: getattr(sequences, name) for name in _SEQUENCES})
+        sparse.save_npz(folder / "interactions.npz", sparse.csr_matrix(self.interactions), compressed=False)
         about = {
             "as_of_ms": self.as_of_ms,
             "source_digest": self.source_digest,
             "attributes": list(self.attributes),
             "digest": self.digest,
         }
-        (folder / "snapshot.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+        if self.basis is not None:
+            self.basis.save(folder / BASIS)
+        # Written last: what is cut short is no snapshot.
+        (folder / FILE).write_text(json.dumps(about, indent=2), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Snapshot:
@@ -104,7 +117,7 @@ class Snapshot:
             NotFoundError: There is no snapshot.
             InputError: It is damaged, or its content does not match its digest.
         """
-        path = folder / "snapshot.json"
+        path = folder / FILE
         if not path.is_file():
             raise NotFoundError(str(folder), "must be a snapshot", mend="write one with `stellar features build`")
         try:
@@ -126,51 +139,65 @@ def _read(folder: Path, about: dict[str, Any]) -> tuple[Snapshot, str]:
     return snapshot, about["digest"]
 
 
-def build_snapshot(engine: Engine, dataset: Dataset, as_of_ms: int) -> Snapshot:
+def build_snapshot(
+    engine: Engine, dataset: Dataset, as_of_ms: int, since: Basis | None = None, notify: Notify = lambda _: None
+) -> Snapshot:
     """Compute all products of ``dataset`` as of an instant.
 
+    Args:
+        since: Of an earlier snapshot: only what has come since is read, and the result is the same.
+        notify: Told what is done.
+
     Raises:
-        InputError: No event happened before ``as_of_ms``.
+        InputError: No event happened before ``as_of_ms``, or no item was listed.
     """
-    everything = dataset.events(engine)
-    events = everything.filter(everything[Columns.TS] < as_of_ms)
-    shown = dataset.impressions(engine)
-    if shown is None:
-        shown = engine.memtable(IMPRESSIONS.arrow_schema().empty_table())
-    impressions = shown.filter(shown[Columns.TS] < as_of_ms)
-    users, items = dataset.users(engine), dataset.items(engine)
-    _refuse_names_of_features(items.columns, users.columns)
-    user_rows = user_matrix(engine, events, impressions, users, items, dataset.attributes, as_of_ms)
-    item_rows = item_matrix(engine, events, impressions, items, as_of_ms)
-    with_item = events.filter(events[Columns.ITEM_ID].notnull())
-    if not len(item_rows):
+    _refuse_names_of_features(dataset.items(engine).columns, dataset.users(engine).columns)
+    if as_of_ms <= dataset.first_ms:
+        raise InputError("as_of", "must be after the first event", as_of_ms, f"events begin at {dataset.first_ms}")
+    basis, catalogue = add_up(engine, dataset, as_of_ms, since, notify)
+    if catalogue.latest.empty:
         mend = "let items hold from before their first event, or use a later as_of"
         raise InputError("items: valid_from", "must be before as_of for some item", mend=mend)
-    if not engine.to_pandas(with_item.limit(1)[[Columns.EVENT_ID]]).size:
-        raise InputError("as_of", "must be after the first event", as_of_ms, f"events begin at {dataset.first_ms}")
-    ordered = engine.to_pandas(
-        with_item.order_by([Columns.USER_ID, Columns.TS, Columns.EVENT_ID])[
-            [Columns.USER_ID, Columns.ITEM_ID, Columns.EVENT_TYPE, Columns.TS]
-        ]
+    notify("matrices")
+    audience, population = basis.audience, Population()
+    listed = catalogue.items.encode(catalogue.latest.index)
+    interactions = basis.interactions
+    if len(listed) < len(catalogue.items):
+        interactions = sparse.csr_array(interactions[:, listed])
+    users = user_matrix(
+        basis.aggregates,
+        audience,
+        _standing_rows(engine, dataset, as_of_ms),
+        dataset.attributes,
+        np.diff(interactions.indptr).astype(np.int64),
+        as_of_ms,
+        population,
     )
+    items = item_matrix(basis.aggregates, catalogue, len(audience.users), as_of_ms, population, basis.titles)
+    position = np.full(len(catalogue.items), -1, dtype=np.int32)
+    position[listed] = np.arange(len(listed), dtype=np.int32)
+    rows = audience.users.encode(users.index).astype(np.int64)
     # An item that the catalogue lists only later is not known yet, whatever was done with it.
-    known = ordered[ordered[Columns.ITEM_ID].isin(item_rows.index)]
-    arrays = dense_events(known, Vocabulary(user_rows.index), Vocabulary(item_rows.index))
-    sequences = _histories(user_rows, dataset.attributes, as_of_ms, **arrays)
-    return Snapshot(as_of_ms, dataset.digest, dataset.attributes, user_rows, item_rows, sequences)
+    timeline = basis.aggregates.timeline.take(rows).relabelled(position)
+    sequences = _histories(
+        users, dataset.attributes, as_of_ms, **{name: getattr(timeline, name) for name in _SEQUENCES}
+    )
+    return Snapshot(as_of_ms, dataset.digest, dataset.attributes, users, items, sequences, population, basis)
+
+
+def _standing_rows(engine: Engine, dataset: Dataset, as_of_ms: int) -> pd.DataFrame:
+    """Of each user the row that holds just before the instant, indexed by ``user_id``."""
+    users = dataset.users(engine)
+    known = engine.to_pandas(users.filter(users[Columns.VALID_FROM] < as_of_ms))
+    known = known.sort_values([Columns.USER_ID, Columns.VALID_FROM], kind="stable")
+    return known.drop_duplicates(Columns.USER_ID, keep="last").set_index(Columns.USER_ID)
 
 
 def _refuse_names_of_features(item_columns: Sequence[str], user_columns: Sequence[str]) -> None:
-    declared: dict[str, tuple[Sequence[str], set[str]]] = {
-        "items": (
-            item_columns,
-            {"age_days", "listed", *(f.name for f in ITEM_FEATURES), *(r.name for r in ITEM_RATES)},
-        ),
-        "users": (user_columns, {feature.name for feature in USER_FEATURES}),
-    }
-    for table, (columns, features) in declared.items():
-        for taken in sorted(features.intersection(columns)):
-            raise InputError(f"{table}: column {taken!r}", "must not have the name of a feature", mend="rename it")
+    for table, columns, declared in (("items", item_columns, ITEM_FEATURES), ("users", user_columns, USER_FEATURES)):
+        for name in columns:
+            if is_column_of(name, declared):
+                raise InputError(f"{table}: column {name!r}", "must not have the name of a feature", mend="rename it")
 
 
 def dense_events(ordered: pd.DataFrame, users: Vocabulary, items: Vocabulary) -> dict[str, np.ndarray]:
@@ -188,11 +215,13 @@ def dense_events(ordered: pd.DataFrame, users: Vocabulary, items: Vocabulary) ->
 
 def _histories(user_rows: pd.DataFrame, attributes: tuple[str, ...], as_of_ms: int, **arrays: np.ndarray) -> Histories:
     n = len(user_rows)
+    # Text features are groups that users are in as much as what they told: a category they buy, a stage they are at.
+    texts = [str(name) for name in user_rows if name not in attributes and is_string_dtype(user_rows[name])]
     return Histories(
         user_ids=user_rows.index.to_numpy(dtype=object),
         as_of_ms=np.full(n, as_of_ms, np.int64),
         snapshot_ms=np.full(n, as_of_ms, np.int64),
-        attributes={name: user_rows[name].to_numpy(dtype=object) for name in attributes},
+        attributes={name: user_rows[name].to_numpy(dtype=object) for name in (*attributes, *texts)},
         offsets=arrays["offsets"],
         items=arrays["items"],
         event_types=arrays["event_types"],
@@ -200,4 +229,4 @@ def _histories(user_rows: pd.DataFrame, attributes: tuple[str, ...], as_of_ms: i
     )
 
 
-__all__ = ["Snapshot", "build_snapshot", "dense_events"]
+__all__ = ["BASIS", "FILE", "Snapshot", "build_snapshot", "dense_events"]

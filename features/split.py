@@ -8,9 +8,11 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
+from features.consent import permitted
 from features.dataset import Dataset
 from features.engine import Engine
 from features.errors import ConfigError, InputError
+from features.identity import identities, resolved
 from features.ids import Vocabulary
 from features.instants import iso
 from features.schema import DAY_MS, INTERACTIONS, MISSING, SESSION_GAP_S, Columns, EventType
@@ -75,14 +77,7 @@ def ask(engine: Engine, dataset: Dataset, snapshot: Snapshot, until_ms: int, mom
         raise ConfigError(
             "replay", "needs events in order inside a visit, which this data does not carry", moment.value
         )
-    events = dataset.events(engine)
-    window = events.filter((events[Columns.TS] >= start_ms) & (events[Columns.TS] < until_ms))
-    window = window.filter(window[Columns.ITEM_ID].notnull())
-    frame = engine.to_pandas(
-        window.order_by([Columns.USER_ID, Columns.TS, Columns.EVENT_ID])[
-            [Columns.USER_ID, Columns.ITEM_ID, Columns.EVENT_TYPE, Columns.TS]
-        ]
-    )
+    frame = _readable_window(engine, dataset, start_ms, until_ms)
     nobody = InputError(
         "data", "must hold purchases in the label window", f"none in {iso(start_ms)} .. {iso(until_ms)}"
     )
@@ -102,6 +97,19 @@ def ask(engine: Engine, dataset: Dataset, snapshot: Snapshot, until_ms: int, mom
     )
     labels = Ragged.from_rows(pairs[0].astype(np.int64), pairs[1].astype(np.int32), len(users))
     return Labelled(histories, labels, vocabulary, _groups(snapshot, users, histories))
+
+
+def _readable_window(engine: Engine, dataset: Dataset, start_ms: int, until_ms: int) -> pd.DataFrame:
+    """The window's events about items, by user in the order of timelines; identity and consent as of its beginning."""
+    events = dataset.events(engine)
+    window = events.filter(events[Columns.TS] >= start_ms, events[Columns.TS] < until_ms)
+    merged = identities(engine, events, start_ms)
+    about_items = resolved(engine, window.filter(window[Columns.ITEM_ID].notnull()), merged)
+    readable = permitted(engine, about_items, dataset.users(engine), start_ms, merged)
+    frame = engine.to_pandas(readable[[Columns.USER_ID, Columns.ITEM_ID, Columns.EVENT_TYPE, Columns.TS]])
+    codes = frame[Columns.EVENT_TYPE].map({kind.value: kind.code for kind in EventType})
+    ordered = frame.assign(_code=codes).sort_values([Columns.USER_ID, Columns.TS, "_code", Columns.ITEM_ID])
+    return ordered.drop(columns="_code").reset_index(drop=True)
 
 
 def _everyone_at(frame: pd.DataFrame, instant_ms: int) -> pd.Series:

@@ -25,8 +25,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from features.errors import ConflictError, InputError, StellarError
-from features.schema import NEEDS_ITEM, EventType
-from serving.state import LiveEvent
+from features.schema import IDENTITY, NEEDS_ITEM, EventType
+from serving.freshness import Ages
+from serving.rows import LiveEvent
 
 #: Bytes of a request's body at most.
 MAX_BODY = 1024 * 1024
@@ -90,10 +91,15 @@ class PostedEvent(Body):
 
     event_type: EventType
     user_id: Id
-    item_id: Id | None = Field(None, validate_default=True, description="Required unless search or exit_intent.")
+    item_id: Id | None = Field(None, validate_default=True, description=f"Required for {', '.join(NEEDS_ITEM)}.")
     ts: int | None = Field(None, description="UTC epoch milliseconds; the server's time if absent.")
     event_id: Id | None = Field(None, description="With it a request may be repeated safely; given out if absent.")
-    anonymous_id: Id | None = None
+    anonymous_id: Id | None = Field(
+        None,
+        validate_default=True,
+        description="Whom the shop does not know yet. Required for identify, which says that it is user_id, and for "
+        "unidentify, which takes that back.",
+    )
     order_id: Id | None = None
     session_id: Id | None = None
     quantity: int | None = Field(None, ge=1, le=1_000_000)
@@ -108,6 +114,15 @@ class PostedEvent(Body):
         if item_id is None and event_type in NEEDS_ITEM:
             raise PydanticCustomError("needs_item", f"is required for {event_type}", {"mend": "name the item"})
         return item_id
+
+    @field_validator("anonymous_id")
+    @classmethod
+    def _somebody_where_needed(cls, anonymous_id: str | None, info: ValidationInfo) -> str | None:
+        event_type = info.data.get("event_type")
+        if anonymous_id is None and event_type in IDENTITY:
+            mend = "name who is, or is not, the user"
+            raise PydanticCustomError("needs_anonymous_id", f"is required for {event_type}", {"mend": mend})
+        return anonymous_id
 
     @field_validator("ts")
     @classmethod
@@ -178,6 +193,7 @@ class RecommendAnswer(BaseModel):
     arm: str
     as_of_ms: int = Field(description="The instant up to which the models have learned.")
     served_ms: int = Field(description="The instant at which the question was answered.")
+    ages: Ages
     notes: list[str]
 
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from features.errors import ConfigError
 from features.ids import UNKNOWN
 from features.schema import INTERACTIONS, EventType, Level
-from features.sequences import Histories
-from serving.state import LiveEvent
+from features.sequences import LIVE_FRESH_S, Histories
+from serving.freshness import SNAPSHOT_FRESH_S, Ages, ages
+from serving.rows import LiveEvent
 from training.blend import Ranking
 from training.bundle import Bundle
 from training.recommender import Reason, Recommender
@@ -39,12 +40,18 @@ WORDS = {
 
 
 class PolicyConfig(BaseModel):
-    """``off``: levels that never answer. Turning off L1 or L4 needs ``force``: blends live from both ends."""
+    """``off``: levels that never answer. Turning off L1 or L4 needs ``force``: blends live from both ends.
+
+    ``live_fresh_s``: how old an event may be and still drive L4. A limit that no visit reaches would be no limit, and
+    one below a minute would turn L4 off. ``snapshot_fresh_s``: how old a snapshot may be before answers call it stale.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     off: tuple[str, ...] = ()
     force: bool = False
+    live_fresh_s: int = Field(default=LIVE_FRESH_S, ge=60, le=86_400)
+    snapshot_fresh_s: int = Field(default=SNAPSHOT_FRESH_S, ge=1, le=10 * 365 * 86_400)
 
     def checked(self) -> PolicyConfig:
         """This configuration; a ConfigError if it turns off what it must not."""
@@ -63,9 +70,10 @@ class Request:
 
     Attributes:
         attributes: Demographics that the caller knows.
-        item_id: What the user is looking at; it counts as interest of this moment and is not shown.
+        item_id: What the user is looking at; it counts as a view at this moment and is not shown.
         now_ms: The instant of the question.
         exclude: Items that must not be shown.
+        visitors: Other ids of the same user, from before it was known who they were.
     """
 
     user_id: str
@@ -75,6 +83,7 @@ class Request:
     item_id: str | None = None
     now_ms: int = 0
     exclude: list[str] = field(default_factory=list)
+    visitors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,7 @@ class Slate:
     bundle_digest: str
     arm: str
     notes: list[str]
+    ages: Ages
 
 
 def decide(
@@ -108,12 +118,14 @@ def decide(
     never empty while there is anything to show.
 
     Args:
-        events: The user's events since ``bundle.as_of_ms``, oldest first.
+        events: The user's events since ``bundle.as_of_ms``, oldest first; those that are no longer fresh do not drive
+            L4, but they were seen.
         unavailable: Labels of levels that cannot answer now ("L3"); a level that fails is found out and joins them.
     """
     notes: list[str] = []
-    off = set(unavailable) | set(PolicyConfig(**bundle.policy).checked().off)
-    question = _question(request, events, bundle)
+    config = PolicyConfig(**bundle.policy).checked()
+    off = set(unavailable) | set(config.off)
+    question = _question(request, events, bundle, config.live_fresh_s)
     allowed = _allowed(request, bundle)
     unused = _unused(bundle, off) | _off_surface(request.surface, bundle)
     ranking, failed = _rank(question, request.k, allowed, bundle, unused)
@@ -121,14 +133,35 @@ def decide(
         ranking = _seen_first(question, ranking, allowed, bundle)
     if failed:
         notes.append(f"did without {', '.join(sorted(failed))}, which failed")
-    return _slate(request, ranking, bundle, question, notes)
+    return _slate(request, ranking, bundle, question, notes, config)
 
 
-def _question(request: Request, events: Sequence[LiveEvent], bundle: Bundle) -> Histories:
+def _question(request: Request, events: Sequence[LiveEvent], bundle: Bundle, live_fresh_s: int) -> Histories:
     seen = [(event.item_id, event.event_type, event.ts) for event in events if event.ts < request.now_ms]
     if request.item_id is not None:
         seen.append((request.item_id, EventType.VIEW, request.now_ms - 1))
-    return bundle.question(request.user_id, request.now_ms, seen, request.attributes)
+    question = bundle.question(request.user_id, request.now_ms, seen, request.attributes)
+    return replace(_with_visitors(question, request.visitors, bundle), live_fresh_s=live_fresh_s)
+
+
+def _with_visitors(question: Histories, visitors: tuple[str, ...], bundle: Bundle) -> Histories:
+    """The question with what the snapshot knows of the same user under other ids, as the next snapshot will merge it.
+
+    Attributes remain those of the user.
+    """
+    if not visitors:
+        return question
+    codes = bundle.users.encode(visitors)
+    known = bundle.sequences.take(codes[codes != UNKNOWN].astype(np.int64))
+    ts = np.append(known.ts, question.ts)
+    in_time = np.argsort(ts, kind="stable")
+    return replace(
+        question,
+        offsets=np.array([0, len(ts)], dtype=np.int64),
+        items=np.append(known.items, question.items)[in_time],
+        event_types=np.append(known.event_types, question.event_types)[in_time],
+        ts=ts[in_time],
+    )
 
 
 def _allowed(request: Request, bundle: Bundle) -> NDArray[np.bool_]:
@@ -147,7 +180,7 @@ def _off_surface(surface: str, bundle: Bundle) -> frozenset[str]:
     """On the bestsellers' page only bestsellers rank."""
     if surface != "bestsellers":
         return frozenset()
-    return frozenset(name for name, part in bundle.blend.parts.items() if part.level is not Level.DEMOGRAPHIC)
+    return frozenset(name for name, part in bundle.blend.parts.items() if part.name != "bestsellers")
 
 
 def _rank(
@@ -195,7 +228,9 @@ def _seen_first(question: Histories, ranking: Ranking, allowed: NDArray[np.bool_
     )
 
 
-def _slate(request: Request, ranking: Ranking, bundle: Bundle, question: Histories, notes: list[str]) -> Slate:
+def _slate(
+    request: Request, ranking: Ranking, bundle: Bundle, question: Histories, notes: list[str], config: PolicyConfig
+) -> Slate:
     known = ranking.ids[0] != UNKNOWN
     ids, scores = ranking.ids[0][known], ranking.scores[0][known].astype(float)
     reasons, levels = _reasons(ids, ranking.parts[0][known], bundle, question)
@@ -207,7 +242,7 @@ def _slate(request: Request, ranking: Ranking, bundle: Bundle, question: Histori
             zip(bundle.items.decode(ids).tolist(), scores.tolist(), levels, reasons, strict=True), start=1
         )
     ]
-    return Slate(items, bundle.digest, bundle.arm, notes)
+    return Slate(items, bundle.digest, bundle.arm, notes, ages(question, request.attributes, config.snapshot_fresh_s))
 
 
 def _reasons(

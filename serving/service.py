@@ -31,7 +31,8 @@ from features.schema import Level
 from serving import contracts, server
 from serving.contracts import RequestError
 from serving.metrics import meters
-from serving.state import Impression, State
+from serving.rows import Impression
+from serving.state import State
 
 if TYPE_CHECKING:
     from serving.policy import Slate
@@ -54,15 +55,20 @@ _LEVELS = {level.label: level for level in Level}
 _log = logging.getLogger("bentoml.stellar")
 
 
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What one worker answers from: the state, and the champion or why there is none.
+    """What one worker answers from: the state, the champion or why there is none, and the clock in epoch milliseconds.
 
     Without a champion it accepts events, but recommends nothing.
     """
 
     state: State
     bundle: Bundle | StellarError
+    clock: Callable[[], int] = _now_ms
 
     @classmethod
     def from_environment(cls) -> Backend:
@@ -90,7 +96,7 @@ class Backend:
         return self.bundle
 
     def recommend(self, asked: contracts.RecommendRequest) -> tuple[contracts.RecommendAnswer, list[Impression]]:
-        """Decide on a slate from the user's live events; what it shows is for the caller to record.
+        """Decide on a slate from the person's recent events; what it shows is for the caller to record.
 
         Raises:
             NotFoundError: There is no bundle.
@@ -99,21 +105,22 @@ class Backend:
         from serving import policy
 
         bundle = self.champion()
-        now_ms = _now_ms()
+        now_ms = self.clock()
         until_ms = now_ms + contracts.CLOCK_SKEW_MS + 1
-        events = self.state.recent_events(asked.user_id, bundle.as_of_ms, until_ms, MAX_LIVE_EVENTS)
+        person = self.state.recent(asked.user_id, bundle.as_of_ms, until_ms, MAX_LIVE_EVENTS)
         # A client's clock may run ahead, and what it posted this very millisecond counts: the question comes after it.
-        now_ms = max(now_ms, events[-1].ts + 1 if events else 0)
+        now_ms = max(now_ms, person.events[-1].ts + 1 if person.events else 0)
         question = policy.Request(
-            user_id=asked.user_id,
+            user_id=person.user_id,
             k=asked.k,
             surface=asked.surface.value,
             attributes=asked.attributes,
             item_id=asked.item_id,
             now_ms=now_ms,
             exclude=asked.exclude,
+            visitors=person.visitors,
         )
-        slate = policy.decide(question, events, bundle)
+        slate = policy.decide(question, person.events, bundle)
         return _answer(asked, slate, bundle.as_of_ms, now_ms)
 
 
@@ -172,7 +179,7 @@ class Api:
 
     async def _events(self, request: Request) -> Response:
         backend = self._backend()
-        events = contracts.parse_events(await _json_body(request), _now_ms())
+        events = contracts.parse_events(await _json_body(request), backend.clock())
         accepted, duplicates = await asyncio.wrap_future(backend.state.submit_events(events))
         meters().events.labels("accepted").inc(accepted)
         meters().events.labels("duplicate").inc(duplicates)
@@ -228,6 +235,7 @@ def _answer(
         arm=slate.arm,
         as_of_ms=as_of_ms,
         served_ms=now_ms,
+        ages=slate.ages,
         notes=slate.notes,
     )
     shown = [
@@ -276,10 +284,6 @@ async def _json_body(request: Request) -> bytes:
 
 def _json(answer: Any, status: int = 200) -> Response:
     return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 @functools.cache

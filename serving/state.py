@@ -20,7 +20,9 @@ from sqlalchemy import Column, Connection, Engine, event
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from features.errors import ConfigError, ConflictError, StellarError
-from features.schema import Columns, EventType, Level
+from features.schema import IDENTITY, Columns, EventType
+from serving.persons import ids_of
+from serving.rows import Impression, LiveEvent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,42 +40,22 @@ class StateError(StellarError):
     """The state database cannot be used: full, locked, unreachable or not a database. Nothing was acknowledged."""
 
 
-class LiveEvent(NamedTuple):
-    """One row of ``events`` in the contract's columns; ``properties`` is JSON text.
+class Recent(NamedTuple):
+    """What one person did lately.
 
-    ``ts`` equal to ``received_ts`` means that the client left the time to the server.
+    Attributes:
+        user_id: Who the id that was asked for turned out to be; that id itself unless it is an identified visitor's.
+        visitors: The other ids of the same person, sorted.
+        events: Of all these ids, oldest first.
     """
 
-    event_id: str
     user_id: str
-    event_type: EventType
-    ts: int
-    received_ts: int
-    item_id: str | None = None
-    anonymous_id: str | None = None
-    order_id: str | None = None
-    session_id: str | None = None
-    quantity: int | None = None
-    unit_price_cents: int | None = None
-    query: str | None = None
-    properties: str | None = None
+    visitors: tuple[str, ...]
+    events: list[LiveEvent]
 
 
-class Impression(NamedTuple):
-    """One row of ``impressions``: an item displayed at a one-based rank, by which level and with which propensity."""
-
-    request_id: str
-    user_id: str
-    surface: str
-    item_id: str
-    rank: int
-    score: float
-    level: Level
-    propensity: float
-    arm: str
-    bundle_digest: str
-    ts: int
-
+#: In words rather than bound, so that the database sees that the partial indexes below have all rows in question.
+_TELLS_IDENTITY = sa.text(f"event_type IN ({', '.join(repr(str(kind)) for kind in IDENTITY)})")
 
 _METADATA = sa.MetaData()
 
@@ -94,6 +76,10 @@ _EVENTS = sa.Table(
     Column(Columns.QUERY, sa.Text),
     Column(Columns.PROPERTIES, sa.Text),
     sa.Index("events_by_user", Columns.USER_ID, Columns.TS),
+    *(
+        sa.Index(name, column, Columns.TS, sqlite_where=_TELLS_IDENTITY, postgresql_where=_TELLS_IDENTITY)
+        for name, column in (("identities_by_visitor", Columns.ANONYMOUS_ID), ("identities_by_user", Columns.USER_ID))
+    ),
 )
 
 _IMPRESSIONS = sa.Table(
@@ -116,11 +102,33 @@ _LIVE_EVENTS = sa.select(*(_EVENTS.c[name] for name in LiveEvent._fields))
 
 _BY_IDS = _LIVE_EVENTS.where(_EVENTS.c.event_id.in_(sa.bindparam("ids", expanding=True)))
 
-_LAST_OF_USER = (
-    _LIVE_EVENTS.where(_EVENTS.c.user_id == sa.bindparam("user_id"))
+_LAST_OF_IDS = (
+    _LIVE_EVENTS.where(_EVENTS.c.user_id.in_(sa.bindparam("ids", expanding=True)))
     .where(_EVENTS.c.ts >= sa.bindparam("since_ms"), _EVENTS.c.ts < sa.bindparam("before_ms"))
     .order_by(_EVENTS.c.ts.desc(), _EVENTS.c.event_id.desc())
     .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+
+
+def _told_of(column: sa.Column[Any]) -> sa.Select[Any]:
+    told = sa.select(_EVENTS.c.anonymous_id, _EVENTS.c.user_id, _EVENTS.c.event_type, _EVENTS.c.ts)
+    of_ids = column.in_(sa.bindparam("ids", expanding=True))
+    return told.where(_TELLS_IDENTITY, of_ids, _EVENTS.c.ts < sa.bindparam("before_ms"))
+
+
+# Two searches in two indexes: with OR between them, SQLite reads the whole of one.
+_TOLD = sa.union_all(_told_of(_EVENTS.c.anonymous_id), _told_of(_EVENTS.c.user_id)).subquery()
+
+
+def _last_told(event_type: EventType) -> sa.ColumnElement[int]:
+    return sa.func.max(sa.case((_TOLD.c.event_type == event_type.value, _TOLD.c.ts), else_=-1))
+
+
+#: What was said of pairs of a visitor and a user, one of them among ``ids``, and not taken back.
+_SAID_OF_IDS = (
+    sa.select(_TOLD.c.anonymous_id, _TOLD.c.user_id, _last_told(EventType.IDENTIFY))
+    .group_by(_TOLD.c.anonymous_id, _TOLD.c.user_id)
+    .having(_last_told(EventType.IDENTIFY) > _last_told(EventType.UNIDENTIFY))
 )
 
 #: Snapshots read events in this order too.
@@ -161,6 +169,8 @@ class State:
         try:
             with engine.begin() as connection:
                 _METADATA.create_all(connection)
+                for index in _EVENTS.indexes:  # a database of an earlier version lacks the later ones
+                    index.create(connection, checkfirst=True)
         except SQLAlchemyError as error:
             engine.dispose()
             raise _state_error(error) from error
@@ -195,15 +205,25 @@ class State:
         """``submit_impressions``, waited for."""
         self.submit_impressions(impressions).result()
 
-    def recent_events(self, user_id: str, since_ms: int, before_ms: int, limit: int = 1_000) -> list[LiveEvent]:
-        """The user's last ``limit`` events with ``since_ms <= ts < before_ms``, oldest first.
+    def recent(self, user_id: str, since_ms: int, before_ms: int, limit: int = 1_000) -> Recent:
+        """The last ``limit`` events with ``since_ms <= ts < before_ms`` of the person whom ``user_id`` is.
+
+        Who is who follows from all identity events before ``before_ms``, by the rules of ``features.identity``.
 
         Raises:
             StateError: The database cannot be read.
         """
-        asked = {"user_id": user_id, "since_ms": since_ms, "before_ms": before_ms, "limit": limit}
-        rows = self._read(lambda connection: connection.execute(_LAST_OF_USER, asked).all())
-        return [_live_event(row) for row in reversed(rows)]
+
+        def read(connection: Connection) -> Recent:
+            def said(ids: list[str]) -> list[Any]:
+                return list(connection.execute(_SAID_OF_IDS, {"ids": ids, "before_ms": before_ms}))
+
+            person, *others = ids = ids_of(user_id, said)
+            asked = {"ids": ids, "since_ms": since_ms, "before_ms": before_ms, "limit": limit}
+            rows = connection.execute(_LAST_OF_IDS, asked).all()
+            return Recent(person, tuple(others), [_live_event(row) for row in reversed(rows)])
+
+        return self._read(read)
 
     def events_frame(self) -> pd.DataFrame:
         """All events in the contract's columns and types, in order of time."""
@@ -362,4 +382,4 @@ def _state_error(error: SQLAlchemyError) -> StateError:
     return StateError("state", "must be usable", reason, "check the database's disk, rights and address, then repeat")
 
 
-__all__ = ["BUSY_TIMEOUT_S", "GROUP_SIZE", "Impression", "LiveEvent", "State", "StateError"]
+__all__ = ["BUSY_TIMEOUT_S", "GROUP_SIZE", "Impression", "LiveEvent", "Recent", "State", "StateError"]

@@ -13,6 +13,8 @@ from click import Command, Context
 import stellar
 from experiments.experiment import make_experiment
 from features.contracts import CONTRACTS
+from features.segments.columns import Type
+from features.segments.definitions import make_segments
 from training.train import build_models
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
@@ -33,8 +35,15 @@ def test_every_command_line_shown_is_one_that_the_program_takes(line: str) -> No
 
 
 def test_the_experiment_shown_is_one() -> None:
-    fields = yaml.safe_load(next(block for language, block in BLOCKS if language == "yaml"))
+    fields = yaml.safe_load(next(block for language, block in BLOCKS if language == "yaml" and "arms:" in block))
     assert build_models(make_experiment(**fields).models)
+
+
+def test_the_segments_shown_are_some() -> None:
+    rules = yaml.safe_load(next(block for language, block in BLOCKS if language == "yaml" and "segments:" in block))
+    names = ("purchase_recency_days", "monetary_cents", "frequency", "views_30d")
+    schema = {**dict.fromkeys(names, Type.NUMBER), "country": Type.TEXT, "tier": Type.TEXT}
+    assert len(make_segments(rules["segments"], schema).names) == 4
 
 
 @pytest.mark.parametrize("table", ["events", "items", "users", "impressions"])

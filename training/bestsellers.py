@@ -1,7 +1,8 @@
-"""L1: bestsellers of the user's demographic segment, newest sales first, small segments shrunk to their parent.
+"""L1 and L2: bestsellers of the user's segment, newest sales first, small segments shrunk to their parent.
 
 Segments form a chain: everybody, then the first attribute's value (country), then the first two (country and gender),
-and so on; a missing attribute stops the chain, so that a user who tells nothing gets everybody's bestsellers.
+and so on; a missing attribute stops the chain, so that a user who tells nothing gets everybody's bestsellers. A link
+may be anything that a history says of its user in words: what they told, or what follows from what they did.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
+from features.errors import ConfigError
 from features.schema import DAY_MS, MISSING, EventType, Level
 from features.sequences import Histories
 from features.snapshot import Snapshot
@@ -30,16 +32,22 @@ class Bestsellers(Recommender):
 
     ``p(item | segment) = (sales + m * p(item | parent)) / (all sales + m)``; the strength ``m`` of each depth of the
     chain is the one under which each buyer is best predicted from the others (leave-one-out likelihood of the
-    Dirichlet-multinomial; Minka 2000, Estimating a Dirichlet distribution, section 4), unless it is given.
+    Dirichlet-multinomial; Minka 2000, Estimating a Dirichlet distribution, section 4), unless it is given. A segment
+    below one of the floors has no list of its own: its users, and those of segments inside it, get its parent's.
+
+    A fitted chain of what users told is L1; one link that follows from their behaviour makes it L2.
     """
 
     name = "bestsellers"
     level = Level.DEMOGRAPHIC
 
     class Config(HyperParameters):
-        """``by``: attributes of the chain, all of the snapshot's if absent; ``[]`` is plain popularity.
+        """``by``: attributes of the chain, all that users told if absent; ``[]`` is plain popularity.
 
         ``strength`` and ``minimum_sales`` count a buyer of an item once, however often they bought it.
+        ``minimum_buyers`` counts users who bought anything. Its default keeps a rule of health statistics, which show
+        no figure of ten people or fewer (CMS cell size suppression): the list of a handful tells what each of them
+        bought, and chance decides its order.
         """
 
         by: tuple[str, ...] | None = None
@@ -47,28 +55,44 @@ class Bestsellers(Recommender):
         half_life_days: float | None = Field(default=7.0, gt=0)
         strength: float | None = Field(default=None, ge=0)
         minimum_sales: int = Field(default=20, ge=0)
+        minimum_buyers: int = Field(default=11, ge=0)
 
-    _by: tuple[str, ...]
+    by: tuple[str, ...]  # the links of the fitted chain
     _segments: dict[tuple[str, ...], int]
     _shares: NDArray[np.float32]  # (segments, n_items), each row sums to one
 
     def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
-        """Count sales of the snapshot; O(events)."""
+        """Count sales of the snapshot; O(events).
+
+        Raises:
+            ConfigError: A link of the chain is no text column of the user matrix.
+        """
         snapshot = training_set.snapshot
         self.n_items = len(snapshot.items)
-        self._by = snapshot.attributes if self.config.by is None else self.config.by
-        self._by = tuple(name for name in self._by if name in snapshot.attributes)
+        self.by = self._links(snapshot)
+        behaviour = not set(self.by) <= set(snapshot.attributes)
+        self.level = Level.BEHAVIOUR if behaviour else Level.DEMOGRAPHIC  # type: ignore[misc]
         sales, buyers = self._sales(snapshot)
         total = np.asarray(sales.sum(axis=0)).ravel() + 1e-6
         self._segments, shares = {(): 0}, [total / total.sum()]
-        values = [snapshot.sequences.attributes[name] for name in self._by]
-        for depth in range(1, len(self._by) + 1):
+        values = [snapshot.sequences.attributes[name] for name in self.by]
+        for depth in range(1, len(self.by) + 1):
             level = self._depth(sales, buyers, values[:depth], shares)
             for segment, share in level.items():
                 self._segments[segment] = len(shares)
                 shares.append(share)
         self._shares = np.array(shares, dtype=np.float32)
         return self
+
+    def _links(self, snapshot: Snapshot) -> tuple[str, ...]:
+        if self.config.by is None:
+            return snapshot.attributes
+        known = snapshot.sequences.attributes
+        for name in self.config.by:
+            if name not in known:
+                mend = f"choose from {', '.join(known)}" if known else "write `by: []`: nothing is known of users"
+                raise ConfigError("bestsellers: by", "must name text columns of the user matrix", name, mend)
+        return tuple(self.config.by)
 
     def _sales(self, snapshot: Snapshot) -> tuple[sparse.csr_array, sparse.csr_array]:
         """(users, items) decayed sales, and whether the user bought the item at all."""
@@ -96,15 +120,16 @@ class Bestsellers(Recommender):
         values: list[NDArray[np.object_]],
         shares: list[NDArray[np.float64]],
     ) -> dict[tuple[str, ...], NDArray[np.float64]]:
-        """The shares of all segments of one depth that sold enough."""
+        """The shares of all segments of one depth that have buyers enough and sold enough."""
         users: dict[tuple[str, ...], list[int]] = {}
         for row, segment in enumerate(zip(*values, strict=True)):
             if MISSING not in segment and segment[:-1] in self._segments:
                 users.setdefault(segment, []).append(row)
         counts, parents, kept = [], [], []
         for segment, rows in sorted(users.items()):
-            count = np.asarray(buyers[rows].sum(axis=0), dtype=np.float64).ravel()
-            if count.sum() >= self.config.minimum_sales and sales[rows].sum() > 0:
+            bought = buyers[rows]
+            count = np.asarray(bought.sum(axis=0), dtype=np.float64).ravel()
+            if self._is_large(bought) and sales[rows].sum() > 0:
                 kept.append((segment, rows))
                 counts.append(count)
                 parents.append(shares[self._segments[segment[:-1]]])
@@ -119,6 +144,11 @@ class Bestsellers(Recommender):
             result[segment] = (sold + strength * scale * parent) / (sold.sum() + strength * scale)
         return result
 
+    def _is_large(self, bought: sparse.csr_array) -> bool:
+        """Whether (users, items) purchases of a segment reach both floors."""
+        n_buyers = np.count_nonzero(np.diff(bought.indptr))
+        return bool(n_buyers >= self.config.minimum_buyers and bought.nnz >= self.config.minimum_sales)
+
     def score_all(self, histories: Histories) -> Scores:
         """The shares of the deepest known segment of each user, as (n, n_items)."""
         return self._shares[self.segments(histories)]
@@ -126,7 +156,7 @@ class Bestsellers(Recommender):
     def segments(self, histories: Histories) -> NDArray[np.int64]:
         """(n,) int64: the row of the deepest segment that each user belongs to; 0 is everybody."""
         chosen = np.zeros(len(histories), dtype=np.int64)
-        columns = [histories.attributes.get(name) for name in self._by]
+        columns = [histories.attributes.get(name) for name in self.by]
         for row in range(len(histories)):
             told = tuple(MISSING if column is None else str(column[row]) for column in columns)
             for depth in range(1, len(told) + 1):
@@ -146,7 +176,12 @@ class Bestsellers(Recommender):
         """One npz and one JSON file."""
         folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(folder / "shares.npz", shares=self._shares)
-        about = {"config": self.config.model_dump(), "by": self._by, "segments": [list(s) for s in self._segments]}
+        about = {
+            "config": self.config.model_dump(),
+            "by": self.by,
+            "level": self.level,
+            "segments": [list(segment) for segment in self._segments],
+        }
         (folder / "model.json").write_text(json.dumps(about, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
@@ -154,7 +189,8 @@ class Bestsellers(Recommender):
         """Read what ``save`` wrote."""
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         model = cls(**about["config"])
-        model._by = tuple(about["by"])
+        model.by = tuple(about["by"])
+        model.level = Level(about.get("level", cls.level))  # type: ignore[misc]
         model._segments = {tuple(segment): row for row, segment in enumerate(about["segments"])}
         with np.load(folder / "shares.npz", allow_pickle=False) as arrays:
             model._shares = arrays["shares"]

@@ -143,7 +143,7 @@ class Blend(Recommender):
         return other
 
     def part_scores(self, histories: Histories, unavailable: frozenset[str] = frozenset()) -> Scores:
-        """(parts, n, n_items): L1 to L3 see what the snapshot knew, L4 what happened since; 0 for unavailable parts."""
+        """(parts, n, n_items): L1 to L3 see what the snapshot knew, L4 what is live; 0 for unavailable parts."""
         past = histories.past()
         scores = np.zeros((len(self.parts), len(histories), self.n_items), dtype=np.float32)
         for position, (name, part) in enumerate(self.parts.items()):
@@ -164,7 +164,7 @@ class Blend(Recommender):
         return scores
 
     def _in_session(self, scores: Scores) -> Mask:
-        """(n,) bool: whether L4 has anything to say; live events that lead nowhere leave the user between sessions."""
+        """(n,) bool: whether L4 has anything to say; stale events, or such that lead nowhere, make no session."""
         live = [part.level is Level.LIVE for part in self.parts.values()]
         return np.asarray((scores[live] > 0).any(axis=(0, 2)), dtype=bool)
 

@@ -22,6 +22,7 @@ from features.ids import UNKNOWN, Vocabulary
 from features.schema import MISSING, Columns, EventType
 from features.sequences import Histories
 from features.snapshot import Snapshot
+from training.bestsellers import Bestsellers
 from training.blend import Blend
 
 FORMAT = 1
@@ -40,7 +41,7 @@ class Bundle:
     """A fitted blend, the catalogue and the users as its snapshot knew them.
 
     Attributes:
-        about: ``as_of_ms``, digests of what it was made from, names of the demographic attributes, the arm's name.
+        about: ``as_of_ms``, digests of what it was made from, names of the users' attributes, the arm's name.
         blend: Ranks.
         catalogue: Index ``item_id`` in dense order; ``category``, ``available``, and ``brand``, ``title``,
             ``price_cents`` if known.
@@ -188,7 +189,8 @@ def save_bundle(folder: Path, blend: Blend, snapshot: Snapshot, *, arm: str, pol
     wanted = [Columns.CATEGORY, Columns.BRAND, Columns.TITLE, Columns.PRICE_CENTS, Columns.AVAILABLE]
     columns = [name for name in wanted if name in snapshot.item_matrix.columns]
     snapshot.item_matrix[columns].to_parquet(folder / "catalogue.parquet")
-    snapshot.user_matrix[list(snapshot.attributes)].to_parquet(folder / "users.parquet")
+    attributes = _attributes(blend, snapshot)
+    snapshot.user_matrix[attributes].to_parquet(folder / "users.parquet")
     sequences = snapshot.sequences
     arrays = {name: getattr(sequences, name) for name in ("offsets", "items", "event_types", "ts")}
     np.savez_compressed(folder / "sequences.npz", **arrays)
@@ -199,13 +201,19 @@ def save_bundle(folder: Path, blend: Blend, snapshot: Snapshot, *, arm: str, pol
         "as_of_ms": snapshot.as_of_ms,
         "snapshot_digest": snapshot.digest,
         "source_digest": snapshot.source_digest,
-        "attributes": list(snapshot.attributes),
+        "attributes": attributes,
     }
     unrecorded = Bundle(about, blend, snapshot.item_matrix[columns], sequences, policy, (), "")
     (folder / "requests.json").write_text(json.dumps(_record(unrecorded), indent=2), encoding="utf-8")
     digest = _digest(folder, about)
     (folder / ABOUT).write_text(json.dumps({**about, "digest": digest}, indent=2), encoding="utf-8")
     return Bundle.load(folder)
+
+
+def _attributes(blend: Blend, snapshot: Snapshot) -> list[str]:
+    """The demographic attributes, and of what users did only those groups that a part of the blend ranks by."""
+    links = [name for part in blend.parts.values() if isinstance(part, Bestsellers) for name in part.by]
+    return list(dict.fromkeys((*snapshot.attributes, *links)))
 
 
 def _checked(folder: Path) -> tuple[dict[str, Any], str]:

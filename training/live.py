@@ -54,13 +54,13 @@ class LiveCooccurrence(ItemToItem):
         return self
 
     def interest(self, histories: Histories) -> sparse.csr_array:
-        """Only events since the snapshot; halved every ``half_life_events`` later ones."""
+        """Only live events; halved every ``half_life_events`` later ones."""
         live = _interactions(histories.live())
         steps_back = np.repeat(live.offsets[1:], live.lengths) - 1 - np.arange(len(live.items))
         return strongest_interest(live, 0.5 ** (steps_back / self.config.half_life_events), self.n_items)
 
     def score_all(self, histories: Histories) -> Scores:
-        """(n, n_items); what was bought since the snapshot still leads to other items, but no longer to itself."""
+        """(n, n_items); what was just bought still leads to other items, but no longer to itself."""
         scores = super().score_all(histories)
         live = histories.live()
         purchase = (live.event_types == EventType.PURCHASE.code) & (live.items >= 0)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from features.dataset import Dataset
 from features.engine import Engine
 from features.errors import ConfigError, InputError
 from features.instants import iso
+from features.sequences import LIVE_FRESH_S
 from features.snapshot import Snapshot, build_snapshot
 from features.split import Labelled, Moment, ask
 from training.blend import Blend
@@ -81,11 +82,16 @@ def train(
     as_of_ms: int,
     horizon_ms: int,
     notify: Notify | None = None,
+    *,
+    live_fresh_s: int = LIVE_FRESH_S,
 ) -> Trained:
     """Decide on ``[as_of - horizon, as_of)``, then fit everything as of ``as_of``.
 
     Half of the validation users stop the training of networks, the other half teach the blends, so that a network is
     not weighted by users on which its epochs were chosen.
+
+    Args:
+        live_fresh_s: How old an event may be and still drive L4, by the policy that will serve.
 
     Raises:
         ConfigError: There is not a whole label window of data before ``as_of``.
@@ -104,7 +110,7 @@ def train(
     quiet = ask(engine, dataset, early, as_of_ms)
     stopping = quiet.take(np.arange(0, len(quiet), 2))
     blending = quiet.take(np.arange(1, len(quiet), 2))
-    live = _live(engine, dataset, early, as_of_ms, blending)
+    live = _live(engine, dataset, early, as_of_ms, blending, live_fresh_s)
     seconds["features_early"] = time.perf_counter() - started
     decided: dict[str, Recommender] = {}
     for name, model in models.items():
@@ -131,7 +137,9 @@ def train(
     return Trained(snapshot, final, early, decided, quiet, curves, seconds)
 
 
-def _live(engine: Engine, dataset: Dataset, early: Snapshot, until_ms: int, blending: Labelled) -> Labelled | None:
+def _live(
+    engine: Engine, dataset: Dataset, early: Snapshot, until_ms: int, blending: Labelled, live_fresh_s: int
+) -> Labelled | None:
     """Questions within sessions of the blending users; None without order in a visit, or without such a session."""
     if not dataset.order_within_session:
         return None
@@ -139,6 +147,7 @@ def _live(engine: Engine, dataset: Dataset, early: Snapshot, until_ms: int, blen
         live = ask(engine, dataset, early, until_ms, Moment.LIVE)
     except InputError:  # nobody bought anything after the middle of a session
         return None
+    live = replace(live, histories=replace(live.histories, live_fresh_s=live_fresh_s))
     rows = np.flatnonzero(np.isin(live.histories.user_ids, blending.histories.user_ids))
     return live.take(rows) if len(rows) else None
 

@@ -1,16 +1,39 @@
-"""Where events come from: each source maps its columns to the contract and states what it does with odd rows."""
+"""Where events come from: each source maps its columns to the contract and states what it does with odd rows.
+
+A source is the module of that name beside this file. It is imported when it is asked for, so that naming all sources
+costs nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import ibis
-
-from features.engine import Engine
 from features.errors import NotFoundError
-from features.sources import online_retail, retailrocket, tables
+
+if TYPE_CHECKING:
+    import ibis
+
+    from features.engine import Engine
+
+#: Every known source.
+SOURCES = (
+    "tables",
+    "benchmark_sequences",
+    "benchmark_split",
+    "cdnow",
+    "complete_journey",
+    "hillstrom",
+    "movielens_1m",
+    "online_retail",
+    "online_shoppers",
+    "open_bandit",
+    "retailrocket",
+    "session_lists",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,33 +56,12 @@ class Source:
     read: Callable[[Engine, Path], dict[str, ibis.Table]]
 
 
-SOURCES: Mapping[str, Source] = {
-    source.name: source
-    for source in (
-        Source("tables", tables.DESCRIPTION, tables.POLICIES, tables.ORDER_WITHIN_SESSION, tables.read),
-        Source(
-            "online_retail",
-            online_retail.DESCRIPTION,
-            online_retail.POLICIES,
-            online_retail.ORDER_WITHIN_SESSION,
-            online_retail.read,
-        ),
-        Source(
-            "retailrocket",
-            retailrocket.DESCRIPTION,
-            retailrocket.POLICIES,
-            retailrocket.ORDER_WITHIN_SESSION,
-            retailrocket.read,
-        ),
-    )
-}
-
-
 def source(name: str) -> Source:
     """The source of that name; an unknown one is an error that lists the known."""
     if name not in SOURCES:
         raise NotFoundError("source", "must be a known source", name, f"choose one of {', '.join(sorted(SOURCES))}")
-    return SOURCES[name]
+    module = import_module(f"{__name__}.{name}")
+    return Source(name, module.DESCRIPTION, module.POLICIES, module.ORDER_WITHIN_SESSION, module.read)
 
 
 __all__ = ["SOURCES", "Source", "source"]

@@ -8,6 +8,7 @@ import ibis
 
 from features.engine import SOURCE_FILE, SOURCE_ROW, Engine
 from features.schema import Columns, EventType
+from features.sources.published import Kind, cents, epoch_ms, origin, read_columns
 
 DESCRIPTION = "UCI Online Retail: invoice lines of a UK gift shop; file online_retail.parquet"
 
@@ -32,12 +33,21 @@ POLICIES = {
 }
 ORDER_WITHIN_SESSION = False
 
-_COLUMNS = ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country")
+_COLUMNS = {
+    "InvoiceNo": Kind.TEXT,
+    "StockCode": Kind.TEXT,
+    "Description": Kind.TEXT,
+    "Quantity": Kind.INTEGER,
+    "InvoiceDate": Kind.TIME,
+    "UnitPrice": Kind.NUMBER,
+    "CustomerID": Kind.NUMBER,
+    "Country": Kind.TEXT,
+}
 
 
 def read(engine: Engine, folder: Path) -> dict[str, ibis.Table]:
     """Events, one per invoice line, and what the lines say about items and users."""
-    rows = engine.read_source(folder, "online_retail.parquet", require=_COLUMNS)
+    rows = read_columns(engine, folder, "online_retail.parquet", _COLUMNS)
     # DuckDB does not tell Quantity from quantity.
     lines = _lines(rows.rename(SignedQuantity="Quantity"))
     # An item's or user's first line is the same with and without later copies of it, and sorting out copies takes long.
@@ -59,10 +69,10 @@ def _lines(rows: ibis.Table) -> ibis.Table:
         rows["CustomerID"].cast("int64").cast("string").name(Columns.USER_ID),
         code.name(Columns.ITEM_ID),
         ibis.ifelse(cancelled, EventType.REFUND.value, EventType.PURCHASE.value).name(Columns.EVENT_TYPE),
-        (rows["InvoiceDate"].epoch_seconds().cast("int64") * 1000).name(Columns.TS),
+        epoch_ms(rows["InvoiceDate"]).name(Columns.TS),
         rows["InvoiceNo"].name(Columns.ORDER_ID),
         ibis.ifelse(cancelled, rows["SignedQuantity"].abs(), rows["SignedQuantity"]).name(Columns.QUANTITY),
-        (rows["UnitPrice"] * 100).round().cast("int64").name(Columns.UNIT_PRICE_CENTS),
+        cents(rows["UnitPrice"]).name(Columns.UNIT_PRICE_CENTS),
         reject.name("reject"),
     )
 
@@ -103,24 +113,20 @@ def _items(accepted: ibis.Table) -> ibis.Table:
         titled[Columns.UNIT_PRICE_CENTS].name(Columns.PRICE_CENTS),
         ibis.literal(True).name(Columns.AVAILABLE),
         titled[Columns.TITLE],
-        *_origin(titled),
+        **origin(titled),
     )
 
 
 def _users(accepted: ibis.Table) -> ibis.Table:
     first = _first(accepted, Columns.USER_ID)
     return first.select(
-        Columns.USER_ID, first[Columns.TS].name(Columns.VALID_FROM), first["Country"].name("country"), *_origin(first)
+        Columns.USER_ID, first[Columns.TS].name(Columns.VALID_FROM), first["Country"].name("country"), **origin(first)
     )
 
 
 def _first(accepted: ibis.Table, key: str) -> ibis.Table:
     position = ibis.row_number().over(group_by=accepted[key], order_by=[accepted[Columns.TS], accepted[SOURCE_ROW]])
     return accepted.mutate(position.name("position")).filter(lambda lines: lines["position"] == 0)
-
-
-def _origin(rows: ibis.Table) -> list[ibis.Value]:
-    return [rows[SOURCE_FILE], rows[SOURCE_ROW], ibis.null("string").name("reject")]
 
 
 __all__ = ["DESCRIPTION", "MIN_ITEMS_PER_CATEGORY", "ORDER_WITHIN_SESSION", "POLICIES", "PRODUCT_CODE", "read"]

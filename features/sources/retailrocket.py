@@ -8,6 +8,7 @@ import ibis
 
 from features.engine import Engine
 from features.schema import Columns, EventType
+from features.sources.published import Kind, read_columns
 
 DESCRIPTION = "Retailrocket: user, item, behavior (view, cart, buy), timestamp in seconds; file train.parquet"
 POLICIES = {
@@ -20,12 +21,13 @@ POLICIES = {
 }
 ORDER_WITHIN_SESSION = True
 
+_KINDS = {"user": Kind.INTEGER, "item": Kind.INTEGER, "behavior": Kind.TEXT, "timestamp": Kind.INTEGER}
 _EVENT_TYPES = {"view": EventType.VIEW, "cart": EventType.ADD_TO_CART, "buy": EventType.PURCHASE}
 
 
 def read(engine: Engine, folder: Path) -> dict[str, ibis.Table]:
     """The events; items and users follow from them."""
-    rows = engine.read_source(folder, "train.parquet", require=("user", "item", "behavior", "timestamp"))
+    rows = read_columns(engine, folder, "train.parquet", _KINDS)
     user, item, seconds = (rows[name].cast("string") for name in ("user", "item", "timestamp"))
     event_type = rows["behavior"].cases(
         *((behaviour, event_type.value) for behaviour, event_type in _EVENT_TYPES.items()), else_=rows["behavior"]

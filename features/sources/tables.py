@@ -10,15 +10,17 @@ import ibis.expr.datatypes as dt
 from features.contracts import CONTRACTS, EVENTS, Contract
 from features.engine import SOURCE_FILE, SOURCE_ROW, Engine
 from features.errors import InputError, NotFoundError
+from features.json_lines import SUFFIXES as JSON_LINES
 
 DESCRIPTION = (
     "a folder with events, and if known items, users and impressions, "
-    "each as NAME.parquet, NAME.csv or NAME/*.parquet, in the contract's own columns"
+    "each as NAME.parquet, NAME.csv, NAME.jsonl (or .ndjson, also .gz) or NAME/*.parquet, in the contract's own columns"
 )
 POLICIES = {
     "other columns": "of items and users are kept as text attributes; of events and impressions they are refused",
-    "empty text": "counts as missing, so that CSV and Parquet mean the same",
-    "duplicates": "the first row with a key is kept, later ones are rejected as breaches of the contract",
+    "empty text": "counts as missing, so that CSV, JSON lines and Parquet mean the same",
+    "duplicates": "the first row with a key is kept; a later one that is the same is a duplicate, another breaks the "
+    "contract",
 }
 ORDER_WITHIN_SESSION = True
 
@@ -27,7 +29,7 @@ def read(engine: Engine, folder: Path) -> dict[str, ibis.Table]:
     """The tables that are there, as they are.
 
     Raises:
-        NotFoundError: There are no events.
+        NotFoundError: There is none of the tables.
         InputError: A table is there twice, or has a missing or an unknown column.
     """
     tables = {}
@@ -35,14 +37,15 @@ def read(engine: Engine, folder: Path) -> dict[str, ibis.Table]:
         name = _find(folder, contract.name)
         if name is not None:
             tables[contract.name] = _read(engine, folder, name, contract)
-        elif contract is EVENTS:
-            rule = "must hold events.parquet, events.csv or events/*.parquet"
-            raise NotFoundError(str(folder), rule, _listing(folder), "add the events, or name another --source")
+    if not tables:
+        rule = "must hold events.parquet, events.csv, events.jsonl, events/*.parquet, or other tables by name"
+        raise NotFoundError(str(folder), rule, _listing(folder), "add the events, or name another --source")
     return tables
 
 
 def _find(folder: Path, table: str) -> str | None:
-    found = [name for name in (f"{table}.parquet", f"{table}.csv", table) if (folder / name).exists()]
+    endings = (".parquet", ".csv", *JSON_LINES, "")
+    found = [f"{table}{ending}" for ending in endings if (folder / f"{table}{ending}").exists()]
     if len(found) > 1:
         raise InputError(str(folder), f"must hold {table} once", " and ".join(found), "remove all but one")
     return found[0] if found else None

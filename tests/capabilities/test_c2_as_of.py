@@ -44,6 +44,7 @@ def after(events: pd.DataFrame, as_of_ms: int, n: int) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "event_id": [f"planted{number}" for number in range(n)],
+            "anonymous_id": [f"visitor{number}" for number in range(n)],
             "user_id": [*rng.choice(events["user_id"].unique(), n - 9), *(f"stranger{at}" for at in range(9))],
             "item_id": [*rng.choice(events["item_id"].dropna().unique(), n - 9), *(f"novelty{at}" for at in range(9))],
             "event_type": [list(EventType)[number % len(EventType)].value for number in range(n)],

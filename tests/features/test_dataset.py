@@ -7,13 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
 from features.dataset import Dataset
-from features.describe import describe, gini, render
+from features.describe import describe, render
 from features.errors import InputError, NotFoundError
 from features.ingest import ingest
 
@@ -23,8 +22,16 @@ from features.ingest import ingest
     [
         (None, NotFoundError, "run `stellar data ingest"),
         ("{", InputError, "must be JSON"),
-        ('{"format": 99}', InputError, "must be of format 1, received 99"),
-        ('{"format": 1, "tables": {"events": {}}}', InputError, "events.parquet is missing from the data set"),
+        ('{"format": 99}', InputError, "must be of format 2, received 99"),
+        ('{"format": 1}', InputError, "must be of format 2, received 1; run `stellar data ingest"),
+        ('{"format": 2, "tables": {"events": {}}}', InputError, "must list the parts of the logs"),
+        ('{"format": 2, "parts": {"events": [{"name": "x"}]}}', InputError, "must list the parts of the logs"),
+        (
+            '{"format": 2, "parts": {"events": [{"name": "part-00000", "rows": 1, "first_ms": 1, "last_ms": 1, '
+            '"digest": "0"}]}}',
+            InputError,
+            "events/part-00000.parquet is missing from the data set",
+        ),
     ],
 )
 def test_a_folder_that_is_no_dataset(tmp_path: Path, content: str | None, error: type[Exception], words: str) -> None:
@@ -76,7 +83,3 @@ def test_description_is_shown(described: dict[str, Any]) -> None:
     text = console.export_text()
     for words in ("ts must not be in the future", "0.75", "purchase events", "1970-01-01T00:00:00.001+00:00"):
         assert words in text
-
-
-def test_gini_of_nothing() -> None:
-    assert gini(np.zeros(3, dtype=np.int64)) is None

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import ibis
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -128,6 +129,36 @@ def test_spills_into_the_given_folder_and_cleans_up(tmp_path: Path) -> None:
         engine.read(tmp_path / "t.csv")
         assert len(list(tmp_path.iterdir())) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_what_does_not_fit_into_the_stated_memory_spills(tmp_path: Path) -> None:
+    n = 1_000_000
+    keys = np.random.default_rng(0).permutation(n)
+    texts = [f"some text that takes its space {key}" for key in keys.tolist()]
+    pq.write_table(pa.table({"key": keys, "text": texts}), tmp_path / "t.parquet")
+    spilled, sorted_keys = False, []
+    with Engine.duckdb(memory_limit_gb=0.04, threads=1, temp_dir=tmp_path) as engine:
+        rows = engine.read(tmp_path / "t.parquet")
+        for batch in engine.batches(rows.order_by("key"), 100_000):
+            spilled |= any(tmp_path.rglob("duckdb_temp*.tmp"))
+            sorted_keys.append(batch["key"].to_numpy())
+        assert engine.value(rows.group_by("text").agg(n=rows.count()).count()) == n
+    assert spilled
+    assert (np.concatenate(sorted_keys) == np.arange(n)).all()
+
+
+def test_a_memory_too_small_to_spill_from_is_told(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"key": np.random.default_rng(0).permutation(1_000_000)}), tmp_path / "t.parquet")
+    told = pytest.raises(ConfigError, match=r"memory must suffice for the query.*give the engine more")
+    with Engine.duckdb(memory_limit_gb=0.002, threads=1, temp_dir=tmp_path) as engine, told:
+        engine.to_arrow(engine.read(tmp_path / "t.parquet").order_by("key"))
+
+
+def test_the_engine_is_chosen_by_name() -> None:
+    with Engine.named("duckdb", memory_limit_gb=0.5) as engine:
+        assert engine.value(engine.memtable(pa.table({"i": [1, 2]}))["i"].sum()) == 3
+    with pytest.raises(ConfigError, match="engine must be one of duckdb, spark, received 'polars'"):
+        Engine.named("polars")
 
 
 @pytest.mark.parametrize("settings", [{"memory_limit_gb": 0.0}, {"memory_limit_gb": -1.0}, {"threads": 0}])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
+import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import features.ingest
+import features.assemble
 import features.staging
 from features.check import check
 from features.contracts import EVENTS
@@ -24,6 +27,7 @@ from features.dataset import Dataset
 from features.engine import Engine
 from features.errors import ConfigError, ConflictError, InputError, NotFoundError
 from features.ingest import IngestReport, ingest
+from features.replace import replacing
 
 NOW = 1_000_000
 COLUMNS = [
@@ -100,7 +104,15 @@ def test_tables_become_a_dataset(tmp_path: Path) -> None:
     assert (report.first_ms, report.last_ms) == (10, 30)
     assert (report.tables["items"].added, report.tables["users"].added) == (1, 1)
     assert names(report.out) == [
-        *("dataset.json", "events.parquet", "impressions.parquet", "items.parquet", "rejects.parquet", "users.parquet"),
+        *(
+            "added.parquet",
+            "dataset.json",
+            "events",
+            "impressions",
+            "items.parquet",
+            "rejects.parquet",
+            "users.parquet",
+        ),
     ]
     dataset = Dataset.open(report.out)
     assert dataset.attributes == ("country", "age_band")
@@ -136,7 +148,11 @@ def test_without_items_and_users_both_follow_from_the_events(tmp_path: Path) -> 
         assert engine.to_arrow(dataset.users(engine))["user_id"].to_pylist() == ["u1"]
 
 
-_TYPES = "view, search, add_to_cart, remove_from_cart, purchase, refund, exit_intent"
+_TYPES = (
+    "view, search, add_to_cart, remove_from_cart, purchase, refund, exit_intent, "
+    "visit, message, redemption, identify, unidentify"
+)
+_ABOUT_ITEMS = ("view", "add_to_cart", "purchase", "remove_from_cart", "refund")
 
 
 def _is_integer(text: str) -> bool:
@@ -160,9 +176,10 @@ def first_reason(row: dict[str, str]) -> str | None:
         (bool(row["quantity"]) and not _is_integer(row["quantity"]), "quantity must be an integer"),
         (_is_integer(row["quantity"]) and int(row["quantity"]) < 1, "quantity must be at least 1"),
         (
-            not row["item_id"] and row["event_type"] not in ("search", "exit_intent"),
-            "item_id must be given for view, add_to_cart, purchase, remove_from_cart, refund",
+            not row["item_id"] and row["event_type"] in _ABOUT_ITEMS,
+            f"item_id must be given for {', '.join(_ABOUT_ITEMS)}",
         ),
+        (row["event_type"] in ("identify", "unidentify"), "anonymous_id must be given for identify, unidentify"),
     ]
     return next((reason for broken, reason in checks if broken), None)
 
@@ -214,14 +231,19 @@ def test_every_rejected_row_is_kept_with_its_place_and_reason(
 ) -> None:
     monkeypatch.setattr(features.staging, "_BATCH_ROWS", 150)
     rows = dirty(seed=1)
+    good = [row for row in rows if not first_reason(row)]
+    rows[300:] = [*rows[300:360], *(dict(row) for row in good[:30]), *rows[360:370]]
     write(tmp_path / "shop", "events", rows, form)
     report = run(tmp_path, max_reject_share=1)
-    expected, seen = {}, set()
+    expected: dict[tuple[str, int], tuple[str, dict[str, str]]] = {}
+    seen: dict[str, dict[str, str]] = {}
     for i, row in enumerate(rows):
-        reason = first_reason(row) or ("event_id must not repeat" if row["event_id"] in seen else None)
+        reason = first_reason(row)
         if reason is None:
-            seen.add(row["event_id"])
-            continue
+            first = seen.setdefault(row["event_id"], row)
+            if first is row:
+                continue
+            reason = "duplicate" if first == row else "event_id must not repeat"
         place = (f"events/{1 + i // 200}.parquet", i % 200 + 1) if form == "folder" else (f"events.{form}", i + 1)
         expected[place] = (reason, row)
     rejects = pq.read_table(report.rejects).to_pylist()
@@ -232,10 +254,15 @@ def test_every_rejected_row_is_kept_with_its_place_and_reason(
         for place, (reason, row) in expected.items()
     }
     events = report.tables["events"]
-    assert events.contract == Counter(reason for reason, _ in expected.values())
+    reasons = Counter(reason for reason, _ in expected.values())
+    assert events.policy == {"duplicate": reasons.pop("duplicate")} and events.policy["duplicate"] >= 10
+    assert events.contract == reasons
     assert (events.rows_in, events.accepted) == (len(rows), len(rows) - len(expected))
-    assert len(pq.read_table(report.out / "events.parquet")) == events.accepted
-    assert {(row["kind"], row["table"]) for row in rejects} == {("contract", "events")}
+    assert len(pq.read_table(report.out / "events")) == events.accepted
+    assert {(row["kind"] == "policy", row["table"]) for row in rejects if row["reason"] == "duplicate"} == {
+        (True, "events")
+    }
+    assert {row["kind"] for row in rejects if row["reason"] != "duplicate"} == {"contract"}
 
 
 def test_neither_file_format_nor_row_order_nor_batches_change_the_digest(
@@ -306,7 +333,7 @@ def test_a_dataset_is_replaced_only_by_a_whole_one(tmp_path: Path, monkeypatch: 
     assert Dataset.open(tmp_path / "shop-out").digest == before
     write(tmp_path / "shop", "events", [{**GOOD["events"], "ts": "7"}])
     with monkeypatch.context() as patch:
-        patch.setattr(features.ingest, "content_digest", _interrupt)
+        patch.setattr(features.assemble, "content_digest", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path)
     assert Dataset.open(tmp_path / "shop-out").digest == before
@@ -324,7 +351,8 @@ def test_what_a_killed_run_left_is_cleaned_up(tmp_path: Path) -> None:
     digest = run(tmp_path).digest
     (tmp_path / "shop-out").rename(tmp_path / ".shop-out.replaced")
     (tmp_path / ".shop-out.partial").mkdir()
-    (tmp_path / ".shop-out.partial" / "events.parquet").write_text("half")
+    (tmp_path / ".shop-out.partial" / "items.parquet").write_text("half")
+    (tmp_path / ".shop-out.lock").write_text("")
     write(tmp_path / "shop", "events", [{**GOOD["events"], "ts": "soon"}])
     with pytest.raises(InputError):
         run(tmp_path)
@@ -394,3 +422,42 @@ def test_a_share_is_from_0_to_1(tmp_path: Path, share: float) -> None:
     write(tmp_path / "shop", "events", [GOOD["events"]])
     with pytest.raises(ConfigError, match="--max-reject-share must be from 0 to 1"):
         run(tmp_path, max_reject_share=share)
+
+
+def test_two_runs_never_write_one_dataset(tmp_path: Path) -> None:
+    write(tmp_path / "shop", "events", [GOOD["events"]])
+    with (
+        replacing(tmp_path / "shop-out", "dataset.json"),
+        pytest.raises(ConflictError, match="must be written by one run at a time"),
+    ):
+        run(tmp_path)
+    run(tmp_path)
+    assert names(tmp_path) == ["shop", "shop-out"]
+
+
+def test_temporary_files_are_beside_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "shop", "events", [GOOD["events"]])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    run(tmp_path)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int], None]]:
+    """From the call on no file may grow beyond so many bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda n: resource.setrlimit(resource.RLIMIT_FSIZE, (n, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("limit", [4_000, 40_000])
+def test_a_full_disk_is_one_clear_error(tmp_path: Path, full_disk: Callable[[int], None], limit: int) -> None:
+    write(tmp_path / "shop", "events", [GOOD["events"]])
+    before = run(tmp_path).digest
+    rng = np.random.default_rng(0)
+    many = [{**GOOD["events"], "event_id": rng.bytes(16).hex()} for _ in range(4_000)]
+    write(tmp_path / "shop", "events", many)
+    full_disk(limit)
+    with pytest.raises(ConfigError, match="must have room for what is written, received 'a full disk'; free space"):
+        run(tmp_path)
+    assert Dataset.open(tmp_path / "shop-out").digest == before
+    assert names(tmp_path) == ["shop", "shop-out"]

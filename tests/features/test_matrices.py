@@ -1,9 +1,9 @@
-"""Every declared feature against a plain loop over a random log that sits on the borders of all windows."""
+"""Every declared feature against plain loops over random logs that sit on the borders of windows, days and sessions."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -12,215 +12,260 @@ import pandas as pd
 import pytest
 
 from features.dataset import Dataset
-from features.definitions import ITEM_FEATURES, ITEM_RATES, USER_FEATURES, Feature, Measure, Table
+from features.declarations import Affinity, Rate
+from features.definitions import ITEM_FEATURES, USER_FEATURES
 from features.engine import Engine
 from features.errors import InputError
 from features.schema import DAY_MS, MISSING, EventType
 from features.snapshot import Snapshot, build_snapshot
+from tests.features.oracle import GAP_MS, Columns, Oracle, Rows, Tables
 
-AS_OF = 20_000 * DAY_MS
-Rows = list[dict[str, Any]]
-Tables = dict[str, Rows]
+MakeDataset = Callable[[Tables], Dataset]
 
-#: Distances from the instant: on, just inside and just outside every window, session gaps, and after the instant.
-BORDERS = [days * DAY_MS + shift for days in (0, 1, 7, 30, 90) for shift in (-1, 0, 1)]
+MIDNIGHT = 20_000 * DAY_MS
+AFTERNOON = MIDNIGHT + 49_031_123
+
+#: Every day of the longest window, and where the decay of 14 and of 30 days reaches nothing.
+DAYS = [*range(95), 293, 294, 295, 629, 630, 631]
+
+VISITORS = [f"v{number}" for number in range(6)]
+USERS = [f"u{number}" for number in range(9)]
+KINDS = [kind.value for kind in EventType if kind not in (EventType.IDENTIFY, EventType.UNIDENTIFY)]
+FREE_KINDS = ("search", "exit_intent", "visit", "message", "redemption")
+CHANNELS = ["web", "app", "store", "Offline", 7, None]
+SHOWN = {"surface": "home", "rank": 1, "score": 0.5, "level": 1, "propensity": 1.0, "arm": "a", "bundle_digest": "d"}
 
 
-def some_ts(rng: np.random.Generator) -> int:
-    if rng.random() < 0.5:
-        return AS_OF - int(rng.choice(BORDERS))
-    return AS_OF - int(rng.integers(-5, 100)) * DAY_MS - int(rng.integers(0, 5)) * 900_000
-
-
-def random_tables(seed: int) -> Tables:
+def random_tables(seed: int, as_of: int) -> Tables:
     rng = np.random.default_rng(seed)
-    events = []
-    for number in range(500):
-        kind = str(rng.choice([event_type.value for event_type in EventType]))
-        events.append(
-            {
-                "event_id": f"e{number:03}",
-                "user_id": f"u{rng.integers(8)}",
-                "item_id": None if kind in ("search", "exit_intent") else f"i{rng.integers(10)}",
-                "event_type": kind,
-                "ts": some_ts(rng),
-                "order_id": f"o{rng.integers(20)}" if kind == "purchase" and rng.random() < 0.6 else None,
-                "quantity": int(rng.integers(1, 4)) if rng.random() < 0.8 else None,
-                "unit_price_cents": int(rng.integers(0, 5000)) if rng.random() < 0.8 else None,
-            }
-        )
-    items = [
+
+    def border() -> int:
+        return as_of - int(rng.choice(DAYS)) * DAY_MS + int(rng.choice([-1, 0, 1]))
+
+    return {
+        "events": [*random_events(rng, border), *told(as_of)],
+        "items": random_items(rng, as_of),
+        "users": random_users(as_of),
+        "impressions": [
+            {"request_id": f"r{number}", "item_id": f"i{rng.integers(10)}", "ts": border(), **SHOWN}
+            | {"user_id": str(rng.choice([*USERS, *VISITORS, "only shown"]))}
+            for number in range(300)
+        ],
+    }
+
+
+def random_events(rng: np.random.Generator, border: Callable[[], int]) -> Rows:
+    """Walks that begin on the border of a day and go on after pauses on the border of a session."""
+    events: Rows = []
+    for _ in range(450):
+        user, ts = str(rng.choice([*USERS, *VISITORS])), border()
+        for _ in range(rng.integers(1, 4)):
+            kind = str(rng.choice(KINDS))
+            channel = CHANNELS[rng.integers(len(CHANNELS))]
+            told_channel = {} if channel is None else {"channel": channel}
+            events.append(
+                {
+                    "event_id": f"e{len(events):04}",
+                    "user_id": user,
+                    "item_id": None if kind in FREE_KINDS and rng.random() < 0.7 else f"i{rng.integers(11)}",
+                    "event_type": kind,
+                    "ts": ts,
+                    "order_id": f"o{rng.integers(40)}" if kind == "purchase" and rng.random() < 0.6 else None,
+                    "quantity": int(rng.integers(1, 4)) if rng.random() < 0.8 else None,
+                    "unit_price_cents": int(rng.choice([0, 63, 64, 255, 256, 999, 4096])) + int(rng.integers(2)),
+                    "properties": json.dumps({"page": 1, **told_channel}) if rng.random() < 0.7 else None,
+                }
+            )
+            if rng.random() < 0.2:
+                events[-1]["unit_price_cents"] = None
+            ts += int(rng.choice([0, 1, 60_000, GAP_MS - 1, GAP_MS, GAP_MS + 1]))
+    return events
+
+
+def told(as_of: int) -> Rows:
+    """Visitor v0 is u1, v3 through v0 too; v1 is nobody again, v2 changed its mind, v4 turns out too late."""
+    words = [
+        ("identify", "v0", "u1", as_of - 9 * DAY_MS),
+        ("identify", "v3", "v0", as_of - 1),
+        ("identify", "v1", "u2", as_of - 8),
+        ("unidentify", "v1", "u2", as_of - 1),
+        ("identify", "v2", "u3", as_of - 8),
+        ("identify", "v2", "u4", as_of - 7),
+        ("identify", "v4", "u5", as_of),
+        ("identify", "v5", "u6", as_of - 5),
+        ("unidentify", "v5", "u6", as_of),
+    ]
+    return [
+        {"event_id": f"t{number}", "event_type": kind, "anonymous_id": visitor, "user_id": user, "ts": ts}
+        for number, (kind, visitor, user, ts) in enumerate(words)
+    ]
+
+
+def random_items(rng: np.random.Generator, as_of: int) -> Rows:
+    """i0 to i7 change on borders, i8 came late and has no price, i9 is listed only later, i10 only in events."""
+    ages = [(item, age) for item in range(8) for age in (100 * DAY_MS, 30 * DAY_MS, 7 * DAY_MS + 1, 1, 0, -1)]
+    rows = [
         {
             "item_id": f"i{item}",
-            "valid_from": AS_OF - 100 * DAY_MS + shift,
+            "valid_from": as_of - age,
             "category": f"c{rng.integers(3)}/s{item % 2}",
-            "price_cents": int(rng.integers(1, 100)),
+            "brand": f"b{rng.integers(4)}" if rng.random() < 0.8 else None,
+            "price_cents": int(rng.choice([64, 255, 256, 999])) if rng.random() < 0.8 else None,
             "available": bool(rng.random() < 0.5),
         }
-        for item in range(9)
-        for shift in (0, 50 * DAY_MS, 100 * DAY_MS - 1, 100 * DAY_MS, 100 * DAY_MS + 1)
+        for item, age in ages
     ]
-    items.append({"item_id": "i9", "valid_from": AS_OF, "category": "c9", "price_cents": 1, "available": True})
-    users = [
-        {"user_id": f"u{user}", "valid_from": AS_OF + shift, "country": f"{user}{shift}", "gender": gender}
-        for user, gender in zip(range(1, 9), ["f", "", None, "m", "f", "", "m", None], strict=True)
-        for shift in (-9, -1, 0, 1)
+    late = {"category": "c1/s1", "brand": None, "price_cents": None, "available": True}
+    return [
+        *rows,
+        {"item_id": "i8", "valid_from": as_of - 3 * DAY_MS - 1, **late},
+        {"item_id": "i9", "valid_from": as_of, **late},
     ]
-    users.append({"user_id": "later", "valid_from": AS_OF, "country": "x", "gender": "f"})
-    impressions = [
-        {
-            "request_id": f"r{number}",
-            "user_id": f"u{rng.integers(8)}" if number % 10 else "stranger",
-            "surface": "home",
-            "item_id": f"i{rng.integers(10)}" if number % 11 else "unlisted",
-            "rank": 1,
-            "score": 0.5,
-            "level": 1,
-            "propensity": 1.0,
-            "arm": "a",
-            "bundle_digest": "d",
-            "ts": some_ts(rng),
-        }
-        for number in range(200)
+
+
+def random_users(as_of: int) -> Rows:
+    """Refusals, a word taken back, a row without a word, a visitor stricter than its user, words of the future."""
+    words = [
+        ("u1", 50 * DAY_MS, "personalisation,search_history,offline,location"),
+        ("u1", 1, None),
+        ("v0", 40 * DAY_MS, "personalisation,search_history"),
+        ("u2", 50 * DAY_MS, "none"),
+        ("u2", 1, "personalisation, offline"),
+        ("u3", 50 * DAY_MS, "personalisation,offline,email"),
+        ("u3", 0, "none"),
+        ("u4", 50 * DAY_MS, "search_history"),
+        ("u5", 50 * DAY_MS, "personalisation,search_history"),
+        ("u5", -1, "none"),
+        ("u6", 1, "personalisation,location"),
+        ("u7", 0, None),
+        ("idle", 1, None),
+        ("later", 0, None),
     ]
-    return {"events": events, "items": items, "users": users, "impressions": impressions}
+    return [
+        {"user_id": user, "valid_from": as_of - age, "consents": consents, "gender": gender, "city": f"{user}{age}"}
+        for (user, age, consents), gender in zip(words, ["f", "", None, "m", "f", "", "m"] * 2, strict=True)
+    ]
 
 
-def loop(feature: Feature, key: str, entity: str, tables: Tables) -> int | None:
-    """The declared number, one row at a time."""
-    rows = [row for row in tables[feature.table.value] if row[key] == entity and row["ts"] < AS_OF]
-    rows.sort(key=lambda row: (row["ts"], row.get("event_id", "")))
-    starts = [at == 0 or row["ts"] - rows[at - 1]["ts"] >= 1_800_000 for at, row in enumerate(rows)]
-    chosen = []
-    for row, start in zip(rows, starts, strict=True):
-        in_window = feature.window_days is None or row["ts"] >= AS_OF - feature.window_days * DAY_MS
-        if in_window and (feature.table is Table.IMPRESSIONS or row["event_type"] in feature.events):
-            chosen.append((row, start))
-    ages = [(AS_OF - row["ts"]) // DAY_MS for row, _ in chosen]
-    match feature.measure:
-        case Measure.COUNT:
-            return len(chosen)
-        case Measure.SESSIONS:
-            return sum(start for _, start in chosen)
-        case Measure.ORDERS:
-            return len({row["order_id"] or row["ts"] for row, _ in chosen})
-        case Measure.USERS:
-            return len({row["user_id"] for row, _ in chosen})
-        case Measure.ITEMS:
-            return len({row["item_id"] for row, _ in chosen if row["item_id"] is not None})
-        case Measure.MONEY_CENTS:
-            return sum((row["quantity"] or 1) * (row["unit_price_cents"] or 0) for row, _ in chosen)
-        case Measure.DAYS_SINCE_LAST:
-            return min(ages, default=None)
-        case Measure.DAYS_SINCE_FIRST:
-            return max(ages, default=None)
-        case Measure.DECAYED_COUNT:
-            assert feature.half_life_days is not None
-            return sum(math.floor(2**20 * 0.5 ** (age / feature.half_life_days) + 0.5) for age in ages)
+@pytest.fixture(
+    scope="module",
+    params=[(0, MIDNIGHT), (1, AFTERNOON), (2, MIDNIGHT + 1)],
+    ids=["midnight", "afternoon", "after midnight"],
+)
+def case(request: pytest.FixtureRequest, engine: Engine, make_dataset: MakeDataset) -> tuple[Oracle, Snapshot]:
+    seed, as_of = request.param
+    tables = random_tables(seed, as_of)
+    return Oracle(tables, as_of), build_snapshot(engine, make_dataset(tables), as_of)
 
 
-def latest(rows: Rows, key: str, entity: str) -> dict[str, Any] | None:
-    held = [row for row in rows if row[key] == entity and row["valid_from"] < AS_OF]
-    return max(held, key=lambda row: row["valid_from"]) if held else None
+def differences(matrix: pd.DataFrame, expected: Columns) -> list[tuple[str, str, Any, Any]]:
+    """Column, row, what was found and what was expected: whole numbers and texts exact, others to 1e-9."""
+    found = []
+    for name, column in expected.items():
+        told = [value for value in column.values() if value is not None]
+        if told and all(isinstance(value, int) for value in told):
+            assert pd.api.types.is_integer_dtype(matrix[name].dtype), name
+        for one, value in column.items():
+            mine = matrix.at[one, name]
+            if value is None or pd.isna(mine):
+                same = value is None and pd.isna(mine)
+            else:
+                same = math.isclose(mine, value, rel_tol=1e-9) if isinstance(value, float) else mine == value
+            if not same:
+                found.append((name, one, mine, value))
+    return found
 
 
-@pytest.fixture(scope="module", params=[0, 1])
-def case(
-    request: pytest.FixtureRequest, engine: Engine, make_dataset: Callable[[Tables], Dataset]
-) -> tuple[Tables, Snapshot]:
-    tables = random_tables(request.param)
-    return tables, build_snapshot(engine, make_dataset(tables), AS_OF)
+def test_the_rows_are_who_and_what_was_known(case: tuple[Oracle, Snapshot]) -> None:
+    oracle, snapshot = case
+    assert list(snapshot.user_matrix.index) == oracle.users
+    assert list(snapshot.item_matrix.index) == oracle.items
 
 
-def test_the_rows_are_who_and_what_was_known(case: tuple[Tables, Snapshot]) -> None:
-    tables, snapshot = case
-    seen = {row["user_id"] for row in tables["events"] if row["ts"] < AS_OF}
-    assert list(snapshot.user_matrix.index) == sorted(seen | {f"u{user}" for user in range(1, 9)})
-    assert list(snapshot.item_matrix.index) == [f"i{item}" for item in range(9)]
+def test_every_declared_feature_of_users(case: tuple[Oracle, Snapshot]) -> None:
+    oracle, snapshot = case
+    expected = oracle.user_columns()
+    assert differences(snapshot.user_matrix, expected) == []
+    assert set(snapshot.user_matrix.columns) == {*expected, *snapshot.attributes}
 
 
-@pytest.mark.parametrize("entity", ["user", "item"])
-def test_every_declared_feature(case: tuple[Tables, Snapshot], entity: str) -> None:
-    tables, snapshot = case
-    matrix = snapshot.user_matrix if entity == "user" else snapshot.item_matrix
-    for feature in USER_FEATURES if entity == "user" else ITEM_FEATURES:
-        expected = [loop(feature, f"{entity}_id", one, tables) for one in matrix.index]
-        assert [None if pd.isna(value) else int(value) for value in matrix[feature.name]] == expected, feature.name
-    names = [feature.name for feature in (USER_FEATURES if entity == "user" else ITEM_FEATURES)]
-    assert len(set(names)) == len(names)
+def test_every_declared_feature_of_items(case: tuple[Oracle, Snapshot]) -> None:
+    oracle, snapshot = case
+    expected = oracle.item_columns()
+    assert set(expected) == {declared.name for declared in ITEM_FEATURES}
+    assert differences(snapshot.item_matrix, expected) == []
 
 
-def test_rates_are_shrunk_towards_the_rate_of_all_items(case: tuple[Tables, Snapshot]) -> None:
-    matrix = case[1].item_matrix
-    for rate in ITEM_RATES:
-        top, bottom = list(matrix[rate.numerator]), list(matrix[rate.denominator])
-        mean = sum(top) / sum(bottom)
-        expected = [(a + 20 * mean) / (b + 20) for a, b in zip(top, bottom, strict=True)]
-        assert list(matrix[rate.name]) == pytest.approx(expected, rel=1e-12), rate.name
+def test_attributes_and_catalogue_are_those_that_held(case: tuple[Oracle, Snapshot]) -> None:
+    oracle, snapshot = case
+    assert snapshot.attributes == ("gender", "city")
+    for user in oracle.users:
+        row = held(oracle.tables["users"], "user_id", user, oracle.as_of) or {"gender": None, "city": None}
+        city = row["city"] if "location" in oracle.granted[user] else MISSING
+        found = tuple(snapshot.user_matrix.loc[user, ["gender", "city"]])
+        assert found == (row["gender"] or MISSING, city or MISSING), user
+    # u1 granted it, but the visitor that u1 turned out to be did not.
+    assert {user for user in oracle.users if "location" in oracle.granted[user]} == {"u6"}
+    catalogue = ["category", "brand", "price_cents", "available"]
+    for item in oracle.items:
+        row = held(oracle.item_rows, "item_id", item, oracle.as_of)
+        found = tuple(None if pd.isna(value) else value for value in snapshot.item_matrix.loc[item, catalogue])
+        assert row is not None and found == tuple(row[name] for name in catalogue), item
 
 
-def test_attributes_and_catalogue_are_those_that_held(case: tuple[Tables, Snapshot]) -> None:
-    tables, snapshot = case
-    for user, found in snapshot.user_matrix[["country", "gender"]].to_dict("index").items():
-        row = latest(tables["users"], "user_id", str(user)) or {"country": None, "gender": None}
-        assert found == {name: row[name] or MISSING for name in ("country", "gender")}, user
-    for item, found in snapshot.item_matrix[["category", "price_cents", "available"]].to_dict("index").items():
-        row = latest(tables["items"], "item_id", str(item))
-        assert row is not None and row["valid_from"] == AS_OF - 1
-        assert found == {name: row[name] for name in found}
-    assert set(snapshot.item_matrix["age_days"]) == {100}
+def held(rows: Rows, key: str, one: str, as_of: int) -> dict[str, Any] | None:
+    known = [row for row in rows if row[key] == one and row["valid_from"] < as_of]
+    return max(known, key=lambda row: row["valid_from"]) if known else None
 
 
-def test_affinities_are_shares_of_decayed_points(case: tuple[Tables, Snapshot]) -> None:
-    tables, snapshot = case
-    weights = {"view": 1, "add_to_cart": 3, "purchase": 5}
-    columns = [name for name in snapshot.user_matrix if name.startswith("affinity:")]
-    for user, row in snapshot.user_matrix[columns].iterrows():
-        points: defaultdict[str, int] = defaultdict(int)
-        for event in tables["events"]:
-            item = event["item_id"] and latest(tables["items"], "item_id", event["item_id"])
-            if event["user_id"] == user and event["ts"] < AS_OF and event["event_type"] in weights and item:
-                age = (AS_OF - event["ts"]) // DAY_MS
-                decayed = math.floor(2**20 * 0.5 ** (age / 30) + 0.5)
-                points["affinity:" + item["category"].split("/")[0]] += weights[event["event_type"]] * decayed
-        if points:
-            assert row.sum() == pytest.approx(1, abs=1e-12)
-            total = sum(points.values())
-            assert row.to_dict() == pytest.approx({name: points[name] / total for name in columns}, rel=1e-12)
-        else:
-            assert row.isna().all()
-    assert set(columns) <= {"affinity:c0", "affinity:c1", "affinity:c2"} and columns
+def test_sequences_are_the_readable_events_about_known_items(case: tuple[Oracle, Snapshot]) -> None:
+    oracle, snapshot = case
+    for row, user in enumerate(oracle.users):
+        mine = [line for line in oracle.log if line["user"] == user and line["item"] in oracle.items]
+        expected = sorted((line["ts"], line["kind"].code, oracle.items.index(line["item"])) for line in mine)
+        span = slice(snapshot.sequences.offsets[row], snapshot.sequences.offsets[row + 1])
+        columns = (getattr(snapshot.sequences, name)[span].tolist() for name in ("ts", "event_types", "items"))
+        assert list(zip(*columns, strict=True)) == expected, user
+
+
+def test_the_logs_reach_what_is_asked(case: tuple[Oracle, Snapshot]) -> None:
+    """What would go unseen if no log had it."""
+    oracle, _ = case
+    users, items = oracle.user_columns(), oracle.item_columns()
+    assert {"view", "cart", "purchase"} <= set(users["funnel_stage"].values())
+    assert None in users["searches_30d"].values() and any(users["searches_30d"].values())
+    assert len(set(users["monetary_score"].values())) >= 4 and any(users["order_gap_variation"].values())
+    assert any(items["repeat_buyers"].values()) and len(set(items["price_rank"].values())) >= 3
+    assert {line["channel"] for line in oracle.log} == {None, "web", "app", "store", "Offline"}
+    assert oracle.ends == {"v0": "u1", "v2": "u4", "v3": "u1", "v5": "u6"}
+    offsets = {(oracle.as_of - line["ts"]) % DAY_MS for line in oracle.log}
+    assert {0, 1, DAY_MS - 1} <= offsets
 
 
 ITEM: dict[str, Any] = {"item_id": "a", "valid_from": 0, "category": "mugs", "available": True}
 
 
 def event(number: int, **values: Any) -> dict[str, Any]:
-    base = {"event_id": f"e{number}", "user_id": "u", "item_id": "a", "event_type": "view", "ts": AS_OF - 5}
+    base = {"event_id": f"e{number}", "user_id": "u", "item_id": "a", "event_type": "view", "ts": MIDNIGHT - 5}
     return {**base, **values}
 
 
-def test_the_window_is_half_open(engine: Engine, make_dataset: Callable[[Tables], Dataset]) -> None:
-    times = [AS_OF, AS_OF - 1, AS_OF - DAY_MS, AS_OF - DAY_MS - 1, AS_OF + 1]
+def test_the_window_is_half_open(engine: Engine, make_dataset: MakeDataset) -> None:
+    times = [MIDNIGHT, MIDNIGHT - 1, MIDNIGHT - DAY_MS, MIDNIGHT - DAY_MS - 1, MIDNIGHT + 1]
     data = make_dataset({"events": [event(n, ts=ts) for n, ts in enumerate(times)], "items": [ITEM]})
-    snapshot = build_snapshot(engine, data, AS_OF)
+    snapshot = build_snapshot(engine, data, MIDNIGHT)
     for matrix in (snapshot.user_matrix, snapshot.item_matrix):
         assert (matrix["views_1d"].item(), matrix["views_7d"].item()) == (2, 3)
-    assert snapshot.sequences.ts.tolist() == [AS_OF - DAY_MS - 1, AS_OF - DAY_MS, AS_OF - 1]
-
-
-def test_without_impressions_their_counts_are_zero(engine: Engine, make_dataset: Callable[[Tables], Dataset]) -> None:
-    snapshot = build_snapshot(engine, make_dataset({"events": [event(1)], "items": [ITEM]}), AS_OF)
-    for matrix in (snapshot.user_matrix, snapshot.item_matrix):
         shown = matrix[[f"impressions_{days}d" for days in (1, 7, 30, 90)]]
         assert (shown == 0).all(axis=None) and set(shown.dtypes.astype(str)) == {"int64"}
+    assert snapshot.sequences.ts.tolist() == [MIDNIGHT - DAY_MS - 1, MIDNIGHT - DAY_MS, MIDNIGHT - 1]
 
 
-def test_impressions_are_no_interactions(engine: Engine, make_dataset: Callable[[Tables], Dataset]) -> None:
-    tables: Tables = {**random_tables(3)}
-    with_them = build_snapshot(engine, make_dataset(tables), AS_OF)
+def test_impressions_are_no_interactions(engine: Engine, make_dataset: MakeDataset) -> None:
+    tables = random_tables(3, MIDNIGHT)
+    with_them = build_snapshot(engine, make_dataset(tables), MIDNIGHT)
     del tables["impressions"]
-    without = build_snapshot(engine, make_dataset(tables), AS_OF)
+    without = build_snapshot(engine, make_dataset(tables), MIDNIGHT)
     for mine, other in ((with_them.user_matrix, without.user_matrix), (with_them.item_matrix, without.item_matrix)):
         counts = [name for name in mine if name.startswith("impressions_")]
         assert mine[counts].to_numpy().sum() > 0
@@ -228,25 +273,37 @@ def test_impressions_are_no_interactions(engine: Engine, make_dataset: Callable[
     assert (with_them.interactions != without.interactions).nnz == 0
 
 
-def test_a_rate_without_any_denominator_is_missing(engine: Engine, make_dataset: Callable[[Tables], Dataset]) -> None:
-    bought = event(1, event_type="purchase", quantity=1, unit_price_cents=5)
-    matrix = build_snapshot(engine, make_dataset({"events": [bought], "items": [ITEM]}), AS_OF).item_matrix
-    assert matrix[[rate.name for rate in ITEM_RATES]].isna().all(axis=None)
+def test_a_rate_without_any_denominator_is_missing(engine: Engine, make_dataset: MakeDataset) -> None:
+    searched = event(1, event_type="search", item_id=None)
+    matrix = build_snapshot(engine, make_dataset({"events": [searched], "items": [ITEM]}), MIDNIGHT).item_matrix
+    rates = [declared.name for declared in ITEM_FEATURES if isinstance(declared, Rate)]
+    assert matrix[rates].isna().all(axis=None)
 
 
-def test_only_the_largest_categories_have_affinities(engine: Engine, make_dataset: Callable[[Tables], Dataset]) -> None:
-    items = [{**ITEM, "item_id": f"a{n}", "category": f"c{n:02}/x"} for n in range(60)]
-    events = [event(n, item_id=f"a{n}", user_id=f"u{n % 6}") for n in range(59)]
-    events.append(event(59, item_id="a59", user_id="alone"))
-    matrix = build_snapshot(engine, make_dataset({"events": events, "items": items}), AS_OF).user_matrix
-    columns = [name for name in matrix if name.startswith("affinity:")]
+def test_only_the_largest_categories_have_affinities(engine: Engine, make_dataset: MakeDataset) -> None:
+    (columns,) = (declared.columns for declared in USER_FEATURES if isinstance(declared, Affinity) and declared.columns)
+    items = [{**ITEM, "item_id": f"a{n}", "category": f"c{n:02}/x"} for n in range(columns + 10)]
+    events = [event(n, item_id=f"a{n}", user_id=f"u{n % 6}") for n in range(columns + 9)]
+    events.append(event(columns + 9, item_id=f"a{columns + 9}", user_id="alone"))
+    matrix = build_snapshot(engine, make_dataset({"events": events, "items": items}), MIDNIGHT).user_matrix
+    named = [name for name in matrix if name.startswith("affinity:")]
     # All weigh the same: ties fall by name.
-    assert columns == [f"affinity:c{n:02}" for n in range(50)]
-    assert (matrix.loc["alone", columns] == 0).all()
-    assert matrix.loc["u0", columns].sum() == pytest.approx(9 / 10)  # c54 of c00, c06, ... c54 is cut
+    assert named == [f"affinity:c{n:02}" for n in range(columns)]
+    assert (matrix.loc["alone", named] == 0).all()
+    assert matrix.loc["alone", "top_category"] == f"c{columns + 9}" and matrix.loc["alone", "top_category_share"] == 1
 
 
-def test_nothing_before_the_instant(engine: Engine, make_dataset: Callable[[Tables], Dataset]) -> None:
+def test_nobody_may_be_read(engine: Engine, make_dataset: MakeDataset) -> None:
+    user = {"user_id": "u", "valid_from": 0, "consents": "none", "gender": "f"}
+    snapshot = build_snapshot(engine, make_dataset({"events": [event(1)], "items": [ITEM], "users": [user]}), MIDNIGHT)
+    assert len(snapshot.user_matrix) == 0 and "monetary_score" in snapshot.user_matrix
+    assert snapshot.item_matrix["views_90d"].tolist() == [0] and len(snapshot.sequences.items) == 0
+
+
+def test_nothing_before_the_instant(engine: Engine, make_dataset: MakeDataset) -> None:
     data = make_dataset({"events": [event(1)], "items": [ITEM]})
     with pytest.raises(InputError, match="as_of must be after the first event"):
-        build_snapshot(engine, data, AS_OF - 5)
+        build_snapshot(engine, data, MIDNIGHT - 5)
+    data = make_dataset({"events": [event(1)], "items": [{**ITEM, "valid_from": MIDNIGHT}]})
+    with pytest.raises(InputError, match="must be before as_of for some item"):
+        build_snapshot(engine, data, MIDNIGHT)

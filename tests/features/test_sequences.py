@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -87,6 +88,23 @@ def test_selections_against_lists(rows: list[Row], length: int, data: st.DataObj
     assert plain(histories.where(histories.items > 3)) == only(lambda row: [e for e in row.events if e[0] > 3])
     picked = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=6)) if rows else []
     assert plain(histories.take(np.array(picked, np.int64))) == [rows[at] for at in picked]
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=questions, live_fresh_s=st.integers(0, 11))
+def test_what_is_live_is_since_the_snapshot_and_fresh(rows: list[Row], live_fresh_s: int) -> None:
+    seconds = [(row, [(item, kind, ts * 100) for item, kind, ts in row.events]) for row in rows]
+    rows = [Row(row.user, row.as_of * 100, row.snapshot * 100, events) for row, events in seconds]
+
+    def is_live(row: Row, ts: int) -> bool:
+        return ts >= row.snapshot and row.as_of - ts <= 1_000 * live_fresh_s
+
+    histories = replace(batch(rows), live_fresh_s=live_fresh_s)
+    assert plain(histories.live()) == [
+        row._replace(events=[e for e in row.events if is_live(row, e[2])]) for row in rows
+    ]
+    picked = np.arange(len(rows))[::-1]
+    assert plain(histories.take(picked).live()) == plain(histories.live())[::-1]
 
 
 @settings(max_examples=60, deadline=None)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from features import sources
+from features.dataset import Dataset
 from features.engine import Engine
 from features.errors import InputError, NotFoundError
 from features.ingest import IngestReport, ingest
@@ -27,24 +31,26 @@ def engine() -> Iterator[Engine]:
         yield engine
 
 
-@pytest.fixture(scope="module")
-def data() -> Path:
-    folder = os.environ.get("STELLAR_DATA")
-    if not folder:
-        pytest.skip("STELLAR_DATA is not set")
-    return Path(folder)
-
-
 def test_every_source_states_what_it_is_and_does() -> None:
-    assert set(SOURCES) == {"tables", "online_retail", "retailrocket"}
+    files = {path.stem for path in Path(sources.__file__).parent.glob("*.py")}
+    assert set(SOURCES) == files - {"__init__", "published", "made_times", "stand_in"}
     for name in SOURCES:
         assert source(name).name == name
         assert source(name).description
-        assert source(name).policies
+        assert all(policy.strip() for policy in source(name).policies.values())
+        assert {"DESCRIPTION", "ORDER_WITHIN_SESSION", "POLICIES", "read"} <= set(
+            import_module(source(name).read.__module__).__all__
+        )
+
+
+def test_naming_all_sources_loads_nothing_heavy() -> None:
+    code = "import features.sources, sys; print(sorted({'ibis', 'pandas', 'pyarrow', 'duckdb'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_an_unknown_source_lists_the_known() -> None:
-    with pytest.raises(NotFoundError, match="choose one of online_retail, retailrocket, tables"):
+    with pytest.raises(NotFoundError, match=r"choose one of benchmark_sequences, .*, online_retail, .*, tables"):
         source("online_retial")
 
 
@@ -54,7 +60,11 @@ _EVENT = {"event_id": "e1", "user_id": "u1", "item_id": "i1", "event_type": "vie
 @pytest.mark.parametrize(
     ("files", "error", "words"),
     [
-        ({}, NotFoundError, "must hold events.parquet, events.csv or events/*.parquet, received 'an empty folder'"),
+        (
+            {},
+            NotFoundError,
+            "must hold events.parquet, events.csv, events.jsonl, events/*.parquet, or other tables by name, received",
+        ),
         ({"events.csv": {"event_id": "e1"}}, InputError, "events.csv: column 'user_id' is missing"),
         (
             {"events.csv": _EVENT, "items.csv": {"item_id": "i1"}},
@@ -68,6 +78,11 @@ _EVENT = {"event_id": "e1", "user_id": "u1", "item_id": "i1", "event_type": "vie
             InputError,
             "must hold events once, received 'events.parquet and events.csv'",
         ),
+        (
+            {"events.ndjson": _EVENT, "events.csv": _EVENT},
+            InputError,
+            "must hold events once, received 'events.csv and events.ndjson'",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_folder_of_tables_is_named(
@@ -77,6 +92,8 @@ def test_what_is_wrong_with_a_folder_of_tables_is_named(
         frame = pd.DataFrame([row])
         if name.endswith("csv"):
             frame.to_csv(tmp_path / name, index=False)
+        elif name.endswith("json"):
+            frame.to_json(tmp_path / name, orient="records", lines=True)
         else:
             frame.to_parquet(tmp_path / name)
     with pytest.raises(error) as raised:
@@ -191,13 +208,13 @@ def test_retailrocket_by_hand(engine: Engine, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def retail(data: Path, tmp_path_factory: pytest.TempPathFactory) -> IngestReport:
-    return ingest(data / "online_retail", "online_retail", tmp_path_factory.mktemp("retail") / "out")
+def retail(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> IngestReport:
+    return ingest(real_data / "online_retail", "online_retail", tmp_path_factory.mktemp("retail") / "out")
 
 
-def test_online_retail_accounts_for_every_line(data: Path, retail: IngestReport) -> None:
+def test_online_retail_accounts_for_every_line(real_data: Path, retail: IngestReport) -> None:
     """The policies once more, in SQL written independently of the source's expressions."""
-    lines = str(data / "online_retail" / "online_retail.parquet")
+    lines = str(real_data / "online_retail" / "online_retail.parquet")
     counts = duckdb.execute(
         r"""
         with lines as (
@@ -232,7 +249,8 @@ def test_online_retail_accounts_for_every_line(data: Path, retail: IngestReport)
     assert events.policy["bad debt"] == counts["bad_debt"] == 3
     assert events.policy["missing customer"] == counts["no_customer"] == 135_077
     assert events.policy["not a product"] == counts["no_product"]
-    written = pq.read_table(retail.out / "events.parquet").to_pandas()
+    with Engine.duckdb() as engine:
+        written = engine.to_pandas(Dataset.open(retail.out).events(engine))
     purchases = written[written["event_type"] == "purchase"]
     assert len(written) - len(purchases) == counts["refunds"]
     assert purchases["quantity"].sum() == counts["bought"]
@@ -240,11 +258,11 @@ def test_online_retail_accounts_for_every_line(data: Path, retail: IngestReport)
     assert (retail.tables["users"].accepted, retail.tables["items"].accepted) == (counts["users"], counts["items"])
 
 
-def test_online_retail_rejects_hold_the_original_lines(data: Path, retail: IngestReport) -> None:
+def test_online_retail_rejects_hold_the_original_lines(real_data: Path, retail: IngestReport) -> None:
     rejects = pq.read_table(retail.rejects).to_pandas()
     assert len(rejects) == retail.tables["events"].rejected
     assert rejects["reason"].value_counts().to_dict() == retail.tables["events"].policy
-    lines = pd.read_parquet(data / "online_retail" / "online_retail.parquet")
+    lines = pd.read_parquet(real_data / "online_retail" / "online_retail.parquet")
     sample = rejects.sample(200, random_state=0)
     original = pd.DataFrame([json.loads(row) for row in sample["row"]])
     expected = lines.iloc[sample["source_row"].to_numpy() - 1].reset_index(drop=True)
@@ -252,15 +270,16 @@ def test_online_retail_rejects_hold_the_original_lines(data: Path, retail: Inges
         assert original[name].tolist() == expected[name].tolist()
 
 
-def test_retailrocket_takes_in_every_row(data: Path, tmp_path: Path) -> None:
-    report = ingest(data / "retailrocket", "retailrocket", tmp_path / "out")
-    truth = pd.read_parquet(data / "retailrocket" / "train.parquet")
+def test_retailrocket_takes_in_every_row(engine: Engine, real_data: Path, tmp_path: Path) -> None:
+    report = ingest(real_data / "retailrocket", "retailrocket", tmp_path / "out")
+    truth = pd.read_parquet(real_data / "retailrocket" / "train.parquet")
     assert report.tables["events"].accepted == len(truth) == 97_381
     assert (report.first_ms, report.last_ms) == (truth["timestamp"].min() * 1000, truth["timestamp"].max() * 1000)
     assert (report.tables["users"].added, report.tables["items"].added) == (
         truth["user"].nunique(),
         truth["item"].nunique(),
     )
-    types = pq.read_table(report.out / "events.parquet")["event_type"].to_pandas().value_counts().to_dict()
+    events = Dataset.open(report.out).events(engine)
+    types = engine.to_pandas(events[["event_type"]])["event_type"].value_counts().to_dict()
     behaviour = truth["behavior"].value_counts()
     assert types == {"view": behaviour["view"], "add_to_cart": behaviour["cart"], "purchase": behaviour["buy"]}

@@ -24,6 +24,7 @@ UNTIL = AS_OF + 3 * DAY_MS
 Rows = list[dict[str, Any]]
 Tables = dict[str, Rows]
 MakeDataset = Callable[[Tables], Dataset]
+KINDS = [kind.value for kind in EventType if kind.code <= EventType.EXIT_INTENT.code]
 ITEMS: Rows = [{"item_id": f"i{item}", "valid_from": 0, "category": "c", "available": True} for item in (3, 0, 2, 1)]
 
 
@@ -32,7 +33,7 @@ def random_tables(seed: int) -> Tables:
     rng = np.random.default_rng(seed)
     events = []
     for number in range(500):
-        kind = str(rng.choice([event_type.value for event_type in EventType], p=[0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]))
+        kind = str(rng.choice(KINDS, p=[0.4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]))
         user = int(rng.integers(20))
         ts = AS_OF + int(rng.integers(-8 if user % 3 else 0, 30)) * 3 * 3_600_000 // 2
         ts += int(rng.integers(0, 4)) * int(rng.choice([60_000, 600_000, 1_800_000]))
@@ -40,6 +41,10 @@ def random_tables(seed: int) -> Tables:
         events.append({"event_id": f"e{number}", "user_id": f"u{user}", "item_id": item, "event_type": kind, "ts": ts})
     users = [{"user_id": f"u{user}", "valid_from": AS_OF - 9, "country": f"x{user}"} for user in range(0, 20, 2)]
     return {"events": events, "items": ITEMS, "users": users}
+
+
+def in_order(event: dict[str, Any]) -> tuple[int, int, str]:
+    return event["ts"], EventType(event["event_type"]).code, event["item_id"] or ""
 
 
 def instant_of(mine: Rows, moment: Moment) -> int | None:
@@ -74,7 +79,7 @@ def test_questions_and_labels_against_a_loop(
     asked = ask(engine, data, snapshot, UNTIL, moment)
 
     of_user: defaultdict[str, Rows] = defaultdict(list)
-    for event in sorted(tables["events"], key=lambda event: (event["ts"], event["event_id"])):
+    for event in sorted(tables["events"], key=in_order):
         if event["item_id"] is not None and event["ts"] < UNTIL:
             of_user[event["user_id"]].append(event)
     names = asked.vocabulary.ids.tolist()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from features.errors import ConflictError, InputError, NotFoundError, StellarError
-from features.schema import NEEDS_ITEM, EventType
+from features.schema import IDENTITY, NEEDS_ITEM, EventType
 from serving.contracts import (
     CLOCK_SKEW_MS,
     MAX_EVENTS,
@@ -62,11 +62,22 @@ def test_properties_are_kept_as_canonical_json() -> None:
 
 @pytest.mark.parametrize("event_type", list(EventType))
 def test_an_item_is_required_where_the_event_means_nothing_without(event_type: EventType) -> None:
-    body = {"event_type": event_type, "user_id": "ann"}
+    body = {"event_type": event_type, "user_id": "ann", "anonymous_id": "visitor"}
     if event_type in NEEDS_ITEM:
         assert refusal(body) == (422, "item_id", f"is required for {event_type}", None)
     else:
         assert events(body)[0].item_id is None
+
+
+@pytest.mark.parametrize("event_type", list(EventType))
+def test_whom_an_identity_event_is_about_must_be_said(event_type: EventType) -> None:
+    body = VIEW | {"event_type": event_type}
+    if event_type in IDENTITY:
+        assert refusal(body) == (422, "anonymous_id", f"is required for {event_type}", None)
+        assert refusal({"events": [VIEW, body]})[1] == "events.1.anonymous_id"
+        assert events(body | {"anonymous_id": "visitor"})[0].anonymous_id == "visitor"
+    else:
+        assert events(body)[0].anonymous_id is None
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from features.errors import ConfigError
 from features.schema import EventType
+from serving import policy
 from serving.policy import PolicyConfig, Request, Slate, decide
 from serving.state import LiveEvent
 from training.bundle import Bundle
@@ -97,6 +99,52 @@ def test_an_event_changes_the_next_answer_and_the_same_events_give_the_same_answ
     assert decide(ask(bundle, user_id), [], bundle) == before
     without = decide(ask(bundle, user_id), [event(bundle, item)], bundle, frozenset({"L4"}))
     assert ids(without) == ids(before)
+
+
+def test_a_stale_event_changes_nothing_but_what_was_recently_viewed(bundle: Bundle) -> None:
+    user_id, item = busiest(bundle)[0], strong(bundle)
+    question = ask(bundle, user_id)
+    oldest_ms = 3_600_000 - 1_000 * 900
+    fresh, stale = event(bundle, item, after_ms=oldest_ms), event(bundle, item, after_ms=oldest_ms - 1)
+    strict = replace(bundle, policy={"live_fresh_s": 900})
+    quiet = decide(question, [], bundle)
+    assert decide(question, [stale], strict).items == quiet.items
+    assert "L4" in levels(decide(question, [fresh], strict))
+    # By the default of two hours both are fresh, and what is fresh is not changed by what is not.
+    assert "L4" in levels(decide(question, [stale], bundle))
+    other = str(bundle.items.ids[0])
+    both = [stale._replace(event_id="e", item_id=other), fresh]
+    assert decide(question, both, strict).items == decide(question, [fresh], strict).items
+    assert decide(question, both, bundle).items != decide(question, [fresh], bundle).items
+    viewed = decide(ask(bundle, "nobody", surface="recently_viewed"), [stale], strict)
+    assert (viewed.items[0].item_id, viewed.items[0].level) == (item, "L2")
+
+
+@pytest.mark.parametrize("bad", [0, 59, 86_401, 1.5, "an hour"])
+def test_a_limit_that_would_turn_l4_off_or_never_bind_is_refused(bad: object) -> None:
+    with pytest.raises(ValidationError, match="live_fresh_s"):
+        PolicyConfig.model_validate({"live_fresh_s": bad})
+
+
+def test_a_user_who_was_a_visitor_has_the_visitors_past(bundle: Bundle) -> None:
+    visitor, user_id = busiest(bundle, 2)
+    of = {name: bundle.question(name, bundle.as_of_ms) for name in (visitor, user_id)}
+
+    def asked(name: str, *visitors: str) -> Slate:
+        return decide(ask(bundle, name, visitors=visitors, surface="recently_viewed"), [], bundle)
+
+    # Somebody new takes over all of it, but not the attributes.
+    took_over, alone = asked("somebody-new", visitor, "never-seen"), asked(visitor)
+    n_seen = [item.reason for item in alone.items].count("you looked at it before")
+    assert n_seen and ids(took_over)[:n_seen] == ids(alone)[:n_seen]
+    assert {age.freshness for age in took_over.ages.attributes.values()} == {"missing"}
+    assert took_over.ages.history == alone.ages.history != asked("somebody-new").ages.history
+    # Two pasts become one, in order of time.
+    events = sorted(zip(*(np.concatenate([getattr(of[n], part) for n in of]) for part in ("ts", "items")), strict=True))
+    question = policy._question(ask(bundle, user_id, visitors=(visitor,)), [], bundle, 7_200)
+    assert sorted(zip(question.ts, question.items, strict=True)) == events
+    assert (np.diff(question.ts) >= 0).all() and question.lengths.tolist() == [len(events)]
+    assert asked(user_id, visitor) == asked(user_id, visitor) != asked(user_id)
 
 
 def test_an_event_after_the_question_is_not_read(bundle: Bundle) -> None:
@@ -217,7 +265,7 @@ def test_an_unknown_user_is_answered_by_attributes_or_by_what_is_popular(bundle:
             assert all(item.reason == f"bestseller in {country}" for item in told.items)
             slates.append(ids(told))
     assert len(slates) >= 2 and len({tuple(slate) for slate in slates}) == len(slates)
-    assert decide(ask(bundle, "nobody", attributes={"country": "Atlantis"}), [], bundle) == nobody
+    assert decide(ask(bundle, "nobody", attributes={"country": "Atlantis"}), [], bundle).items == nobody.items
 
 
 def test_a_catalogue_smaller_than_the_slate_is_said(bundle: Bundle) -> None:

@@ -26,6 +26,7 @@ from features.snapshot import Snapshot
 from features.split import Group, Labelled
 from serving import policy, server
 from serving.contracts import CLOCK_SKEW_MS, MAX_BODY
+from serving.freshness import Age, Ages, Freshness
 from serving.service import Api, Backend, Readiness
 from serving.state import LiveEvent, State
 from training.blend import Blend
@@ -43,6 +44,10 @@ class TinyBundle:
     as_of_ms: int = 1_600_000_000_000
 
 
+ONE_DAY = Age(freshness=Freshness.FRESH, age_ms=86_400_000)
+AGES = Ages(snapshot=ONE_DAY, history=ONE_DAY, live=Age(freshness=Freshness.MISSING, age_ms=None), attributes={})
+
+
 def live_first(
     request: policy.Request, events: list[LiveEvent], bundle: TinyBundle, unavailable: frozenset[str] = frozenset()
 ) -> policy.Slate:
@@ -54,7 +59,7 @@ def live_first(
         policy.SlateItem(item, rank, 1 / rank, (Level.LIVE if item in touched else Level.POPULAR).label, "why", 0.5)
         for rank, item in enumerate(ids, 1)
     ]
-    return policy.Slate(items, bundle.digest, "champion", ["a note"])
+    return policy.Slate(items, bundle.digest, "champion", ["a note"], AGES)
 
 
 @pytest.fixture
@@ -150,6 +155,28 @@ def test_an_answer_states_where_it_comes_from(api: Api) -> None:
     answer = post(api, "/recommend", {"user_id": "ann", "surface": "email"}).json()
     assert (answer["bundle_digest"], answer["arm"], answer["notes"]) == ("digest", "champion", ["a note"])
     assert (answer["user_id"], answer["surface"], answer["as_of_ms"]) == ("ann", "email", TinyBundle().as_of_ms)
+    one_day = {"freshness": "fresh", "age_ms": 86_400_000}
+    missing = {"freshness": "missing", "age_ms": None}
+    assert answer["ages"] == {"snapshot": one_day, "history": one_day, "live": missing, "attributes": {}}
+
+
+def test_the_policy_is_asked_about_the_person_and_the_answer_is_for_who_asked(
+    api: Api, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[policy.Request] = []
+
+    def remember(request: policy.Request, *others: Any) -> policy.Slate:
+        asked.append(request)
+        return live_first(request, *others)
+
+    monkeypatch.setattr(policy, "decide", remember)
+    post(api, "/events", {"user_id": "tab", "event_type": "view", "item_id": "lamp"})
+    post(api, "/events", {"user_id": "ann", "event_type": "identify", "anonymous_id": "tab"})
+    for user_id in ("ann", "tab"):
+        answer = post(api, "/recommend", {"user_id": user_id, "k": 1})
+        assert (items(answer), answer.json()["user_id"]) == (["lamp"], user_id)
+    assert [(request.user_id, request.visitors) for request in asked] == [("ann", ("tab",))] * 2
+    assert state.impressions_frame()["user_id"].tolist() == ["ann", "tab"]
 
 
 def test_a_repeated_event_is_accepted_once_and_a_changed_one_refused(api: Api, state: State) -> None:
@@ -261,6 +288,10 @@ def test_openapi_documents_both_routes_with_their_errors(api: Api) -> None:
     schemas = document["components"]["schemas"]
     assert schemas["RecommendRequest"]["properties"]["k"]["maximum"] == 500
     assert schemas["PostedEvent"]["required"] == ["event_type", "user_id"]
+    assert schemas["RecommendAnswer"]["properties"]["ages"] == {"$ref": "#/components/schemas/Ages"}
+    assert set(schemas["Ages"]["required"]) == {"snapshot", "history", "live", "attributes"}
+    assert all(told["description"] for told in schemas["Ages"]["properties"].values())
+    assert schemas["Freshness"]["enum"] == ["fresh", "stale", "missing"]
     references = {text.split('"')[0] for text in json.dumps(document).split("#/components/schemas/")[1:]}
     assert references <= set(schemas)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow
 import pytest
+import sqlalchemy as sa
 
 from features.check import check
 from features.contracts import EVENTS, IMPRESSIONS
@@ -52,7 +55,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     process = run_python(code, url)
     assert process.wait(30) == -signal.SIGKILL
     state = State.open(url)
-    assert [event.event_id for event in state.recent_events("ann", 0, 2 * NOW_MS)] == [f"e{n}" for n in range(50)]
+    assert [event.event_id for event in state.recent("ann", 0, 2 * NOW_MS).events] == [f"e{n}" for n in range(50)]
     state.close()
 
 
@@ -86,12 +89,12 @@ def test_recent_events_are_the_last_of_one_user_in_a_half_open_window_oldest_fir
     state.append_events([viewed("other", 30, user_id="bob")])
 
     def ids(since_ms: int, before_ms: int, limit: int = 10) -> list[str]:
-        return [event.event_id for event in state.recent_events("ann", since_ms, before_ms, limit)]
+        return [event.event_id for event in state.recent("ann", since_ms, before_ms, limit).events]
 
     assert ids(20, 50) == ["b", "c", "d1", "d2"]
     assert ids(0, 100, limit=2) == ["d2", "e"]
     assert ids(51, 100) == []
-    assert state.recent_events("ann", 10, 11)[0].event_type is EventType.VIEW
+    assert state.recent("ann", 10, 11).events[0].event_type is EventType.VIEW
     state.close()
 
 
@@ -99,8 +102,49 @@ def test_recent_events_return_every_column_as_it_was_posted(url: str) -> None:
     state = State.open(url)
     whole = LiveEvent("e", "ü 用户", EventType.PURCHASE, 1, 2, "i", "an", "o", "s", 3, 4, "red lamp", '{"a":1}')
     state.append_events([whole])
-    assert state.recent_events("ü 用户", 0, 2) == [whole]
+    assert state.recent("ü 用户", 0, 2) == ("ü 用户", (), [whole])
     state.close()
+
+
+def said(event_id: str, visitor: str, user_id: str, ts: int, kind: EventType = EventType.IDENTIFY) -> LiveEvent:
+    return LiveEvent(event_id, user_id, kind, ts, NOW_MS, anonymous_id=visitor)
+
+
+def test_recent_events_are_those_of_all_ids_of_a_person(url: str) -> None:
+    state = State.open(url)
+    state.append_events([viewed("a2", 20, "tab"), viewed("u1", 10, "ann"), viewed("p3", 30, "phone")])
+
+    def recent(user_id: str, before_ms: int = 1_000) -> tuple[str, tuple[str, ...], list[str]]:
+        found = state.recent(user_id, 0, before_ms)
+        return found.user_id, found.visitors, [event.event_id for event in found.events]
+
+    assert [recent(name) for name in ("ann", "tab")] == [("ann", (), ["u1"]), ("tab", (), ["a2"])]
+    state.append_events([said("i1", "tab", "ann", 100), said("i2", "phone", "ann", 200)])
+    whole = ("ann", ("phone", "tab"), ["u1", "a2", "p3", "i1", "i2"])
+    assert recent("ann") == recent("tab") == recent("phone") == whole
+    assert recent("ann", before_ms=200) == recent("tab", before_ms=200) == ("ann", ("tab",), ["u1", "a2", "i1"])
+    assert [event.event_id for event in state.recent("phone", 0, 1_000, limit=2).events] == ["i1", "i2"]
+    state.append_events([said("i3", "tab", "ann", 300, EventType.UNIDENTIFY)])
+    assert recent("ann") == ("ann", ("phone",), ["u1", "p3", "i1", "i2", "i3"])
+    assert recent("tab") == ("tab", (), ["a2"])
+    state.close()
+
+
+def test_who_is_who_is_found_by_index_also_in_a_database_of_an_earlier_version(url: str, tmp_path: Path) -> None:
+    State.open(url).close()
+    indexes = ("identities_by_visitor", "identities_by_user")
+    with closing(sqlite3.connect(tmp_path / "folder" / "state.db")) as file:
+        for name in indexes:
+            file.execute(f"DROP INDEX {name}")
+    state = State.open(url)
+    statements: list[str] = []
+    sa.event.listen(state._engine, "before_cursor_execute", lambda *seen: statements.append(seen[2]))
+    state.recent("ann", 0, NOW_MS)
+    state.close()
+    [told] = [statement for statement in statements if "UNION ALL" in statement]
+    with closing(sqlite3.connect(tmp_path / "folder" / "state.db")) as file:
+        plan = [row[3] for row in file.execute(f"EXPLAIN QUERY PLAN {told}", [NOW_MS] * told.count("?"))]
+    assert all(any(step.startswith(f"SEARCH events USING INDEX {name} ") for step in plan) for name in indexes)
 
 
 @pytest.mark.parametrize("filled", [False, True])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf, log
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from features.schema import DAY_MS, EventType
+from features.errors import ConfigError
+from features.schema import DAY_MS, EventType, Level
 from features.snapshot import Snapshot
 from training.bestsellers import STRENGTHS, Bestsellers, loo_strength
 from training.recommender import TrainingSet
@@ -63,7 +66,7 @@ def shares(make_snapshot: Any, buyers: int, **config: Any) -> tuple[np.ndarray, 
     events = [(row, item, EventType.PURCHASE, NOW - 1) for row, item in enumerate(items)]
     country = ["DE" if row < 1000 else "LI" for row in range(rows)]
     snapshot = make_snapshot(events, rows, 10, NOW, {"country": country})
-    model = Bestsellers(minimum_sales=0, half_life_days=None, **config).fit(TrainingSet(snapshot))
+    model = Bestsellers(minimum_sales=0, minimum_buyers=0, half_life_days=None, **config).fit(TrainingSet(snapshot))
     question = snapshot.sequences.take(np.array([rows - 1]))
     return model.score_all(question)[0], Bestsellers(by=(), half_life_days=None).fit(TrainingSet(snapshot)).score_all(
         question
@@ -97,10 +100,94 @@ def test_segments_that_sold_too_little_are_their_parent(make_snapshot: Any) -> N
     assert model.segments(snapshot.sequences).tolist() == [1] * 19 + [0] * 11
 
 
+@pytest.mark.parametrize(("floor", "expected"), [(0, [1, 2]), (10, [1, 2]), (11, [1, 0]), (13, [0, 0])])
+def test_segments_of_too_few_buyers_are_their_parent(
+    make_snapshot: Any, make_histories: Any, floor: int, expected: list[int]
+) -> None:
+    """12 Germans buy an item each; 10 Britons buy three each, and 5 more only look; buying twice is no second buyer."""
+    events = [(row, row % 3, EventType.PURCHASE, NOW - 1) for row in range(12)]
+    events += [(row, item, EventType.PURCHASE, NOW - 1 - item) for row in range(12, 22) for item in range(3)]
+    events += [(12, 0, EventType.PURCHASE, NOW - 9), *((row, 0, EventType.VIEW, NOW - 1) for row in range(22, 27))]
+    snapshot = make_snapshot(events, 27, 3, NOW, {"country": ["DE"] * 12 + ["GB"] * 15})
+    model = Bestsellers(minimum_sales=12, minimum_buyers=floor).fit(TrainingSet(snapshot))
+    asked = make_histories([], 2, NOW, attributes={"country": ["DE", "GB"]})
+    assert model.segments(asked).tolist() == expected
+    everybody = Bestsellers(by=()).fit(TrainingSet(snapshot)).score_all(asked)
+    for row in np.flatnonzero(np.array(expected) == 0):
+        np.testing.assert_array_equal(model.score_all(asked)[row], everybody[row])
+
+
+def test_by_default_a_list_tells_of_eleven_people_at_least(make_snapshot: Any) -> None:
+    events = [(row, item, EventType.PURCHASE, NOW - 1 - item) for row in range(21) for item in range(20)]
+    snapshot = make_snapshot(events, 21, 20, NOW, {"country": ["DE"] * 11 + ["GB"] * 10})
+    assert Bestsellers().fit(TrainingSet(snapshot)).segments(snapshot.sequences).tolist() == [1] * 11 + [0] * 10
+
+
+def test_what_is_below_the_floor_has_no_segments_inside(make_snapshot: Any) -> None:
+    """Of three Britons too few buy; although a finer segment cannot be larger, none may come back further down."""
+    rows = 40
+    events = [(row, row % 4, EventType.PURCHASE, NOW - 1) for row in range(rows)]
+    attributes = {"country": ["DE"] * 37 + ["GB"] * 3, "gender": ["female", "male"] * (rows // 2)}
+    snapshot = make_snapshot(events, rows, 4, NOW, attributes)
+    model = Bestsellers(minimum_sales=0, minimum_buyers=4).fit(TrainingSet(snapshot))
+    assert sorted(model._segments) == [(), ("DE",), ("DE", "female"), ("DE", "male")]
+    assert set(model.segments(snapshot.sequences)[37:]) == {0}
+
+
+def behavioural(make_snapshot: Any) -> Snapshot:
+    """Germans who buy groceries and Germans who buy shoes; only the country is what they told."""
+    items = [row % 5 for row in range(30)] + [5 + row % 5 for row in range(30)]
+    events = [(row, item, EventType.PURCHASE, NOW - 1 - row) for row, item in enumerate(items)]
+    attributes = {"country": ["DE"] * 60, "top_category": ["grocery"] * 30 + ["shoes"] * 30}
+    return replace(make_snapshot(events, 60, 10, NOW, attributes), attributes=("country",))
+
+
+def test_behaviour_is_a_link_of_the_chain_where_it_is_asked_for(
+    make_snapshot: Any, make_histories: Any, tmp_path: Path
+) -> None:
+    snapshot = behavioural(make_snapshot)
+    told = Bestsellers().fit(TrainingSet(snapshot))
+    assert (told.by, told.level) == (("country",), Level.DEMOGRAPHIC)
+    model = Bestsellers(by=("country", "top_category")).fit(TrainingSet(snapshot))
+    assert (model.level, Bestsellers.level) == (Level.BEHAVIOUR, Level.DEMOGRAPHIC)
+    assert set(top(model, make_histories, 5, country="DE", top_category="grocery")) == {0, 1, 2, 3, 4}
+    assert set(top(model, make_histories, 5, country="DE", top_category="shoes")) == {5, 6, 7, 8, 9}
+    # Nothing is known of what a new user does.
+    assert top(model, make_histories, country="DE") == top(told, make_histories, country="DE")
+    question = make_histories([], 1, NOW, attributes={"country": ["DE"], "top_category": ["shoes"]})
+    assert model.explain(question, np.array([5], np.int32))[0].detail == "DE, shoes"
+    model.save(tmp_path / "model")
+    loaded = Bestsellers.load(tmp_path / "model")
+    assert (loaded.by, loaded.level) == (model.by, model.level)
+    assert model.refit(TrainingSet(snapshot)).level is Level.BEHAVIOUR
+
+
+@pytest.mark.parametrize(
+    ("by", "level"),
+    [
+        ((), Level.DEMOGRAPHIC),
+        (("country",), Level.DEMOGRAPHIC),
+        (("top_category",), Level.BEHAVIOUR),
+        (("top_category", "country"), Level.BEHAVIOUR),
+    ],
+)
+def test_one_link_of_behaviour_makes_the_chain_level_two(make_snapshot: Any, by: tuple[str, ...], level: Level) -> None:
+    assert Bestsellers(by=by).fit(TrainingSet(behavioural(make_snapshot))).level is level
+
+
+def test_a_link_that_nothing_is_known_by_is_refused(make_snapshot: Any) -> None:
+    snapshot = behavioural(make_snapshot)
+    with pytest.raises(ConfigError, match=r"must name text columns.*'contry'.*choose from country, top_category"):
+        Bestsellers(by=("contry",)).fit(TrainingSet(snapshot))
+    nothing = make_snapshot([(0, 0, EventType.PURCHASE, NOW - 1)], 1, 1, NOW)
+    with pytest.raises(ConfigError, match="write `by: \[\]`"):
+        Bestsellers(by=("country",)).fit(TrainingSet(nothing))
+
+
 def test_a_segment_without_any_sale_is_its_parent(make_snapshot: Any) -> None:
     events = [(0, 0, EventType.PURCHASE, NOW - 1), (1, 1, EventType.VIEW, NOW - 1)]
     snapshot = make_snapshot(events, 2, 2, NOW, {"country": ["DE", "GB"]})
-    model = Bestsellers(minimum_sales=0).fit(TrainingSet(snapshot))
+    model = Bestsellers(minimum_sales=0, minimum_buyers=0).fit(TrainingSet(snapshot))
     assert model.segments(snapshot.sequences).tolist() == [1, 0]
     assert np.isfinite(model.score_all(snapshot.sequences)).all()
 

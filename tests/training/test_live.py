@@ -24,7 +24,7 @@ def random_log(seed: int) -> Log:
     kinds = list(EventType)
     log: Log = []
     for row in range(8):
-        ts = NOW - 50 * DAY_MS
+        ts = NOW - 9 * DAY_MS
         for _ in range(40):
             ts += int(rng.choice([1_000, 60_000, SESSION_GAP_S * 1000 - 1, SESSION_GAP_S * 1000, DAY_MS]))
             log.append((row, int(rng.integers(N_ITEMS)), kinds[rng.integers(len(kinds))], ts))
@@ -60,7 +60,7 @@ def test_against_plain_loops(seed: int, make_snapshot: Any) -> None:
                 pairs[i, j] += (j in bought) + share
             pairs[i, i] += i in bought and i in looked
     towards = pairs / (visited + shrinkage)[:, None]
-    since = NOW - 30 * DAY_MS
+    since = NOW - 3 * DAY_MS
     expected = np.zeros((8, N_ITEMS))
     for row in range(8):
         live = [event for event in log if event[0] == row and event[3] >= since and event[2] in INTEREST]
@@ -69,7 +69,9 @@ def test_against_plain_loops(seed: int, make_snapshot: Any) -> None:
             interest[item] = max(interest[item], INTEREST[kind] * 0.5 ** (back / half_life))
         expected[row] = interest @ towards
         expected[row, [item for _, item, kind, _ in live if kind is PURCHASE]] = 0
-    asked = replace(snapshot.sequences, snapshot_ms=np.full(8, since, dtype=np.int64))
+    assert expected.any()
+    earlier = replace(snapshot.sequences, snapshot_ms=np.full(8, NOW - 30 * DAY_MS, dtype=np.int64))
+    asked = replace(earlier, live_fresh_s=3 * DAY_MS // 1000)
     np.testing.assert_allclose(model.score_all(asked), expected, rtol=1e-5)
 
 

@@ -28,7 +28,7 @@ HORIZON_MS = 20 * DAY_MS
 def shop_with_an_absurd_future(shop_data: Dataset, as_of_ms: int, tmp_path: Path) -> Dataset:
     """From the instant on everybody buys one and the same item all the time."""
     folder = Path(shutil.copytree(shop_data.folder, tmp_path / "future"))
-    path = table_file(folder, "events")
+    path = table_file(folder, "events") / "part-00000.parquet"
     events = pq.read_table(path)
     before = events.filter(pa.compute.less(events["ts"], as_of_ms))
     template = before.slice(0, 3_000)

@@ -1,0 +1,159 @@
+"""Everything that is added up from the log: cells of users, items and labels, and the timeline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import ibis.expr.types as ir
+import numpy as np
+import pandas as pd
+
+from features.affinities import POINTS
+from features.audience import Audience
+from features.catalogue import Catalogue, band_labels
+from features.cells import Cells, shift_ms
+from features.declarations import Amount, Counter, Stream
+from features.definitions import AFFINITIES, ITEM_COUNTERS, USER_COUNTERS
+from features.engine import Engine
+from features.ids import Vocabulary
+from features.log import CODE, DAY, ITEM, USER, orders, selected, session_starts
+from features.schema import DAY_MS, Columns, EventType
+from features.timeline import Timeline
+
+
+@dataclass(frozen=True)
+class Aggregates:
+    """What features are read from, in the numbers of an audience and a catalogue.
+
+    Attributes:
+        users: Stream to cells whose row is a user.
+        items: Stream to cells whose row is an item.
+        labels: Label column to its labels, the codes of the rows below.
+        affinities: Label column to cells of points whose row is ``user * len(labels) + label``.
+        bought: Cells of purchase lines whose row is ``item * n_users + user``.
+        timeline: The users' events about items.
+    """
+
+    users: Mapping[Stream, Cells]
+    items: Mapping[Stream, Cells]
+    labels: Mapping[str, Vocabulary]
+    affinities: Mapping[str, Cells]
+    bought: Cells
+    timeline: Timeline
+
+    def plus(self, other: Aggregates, sign: int = 1) -> Aggregates:
+        """With the other's cells added, or taken away; in the same numbers. The timeline stays."""
+        return replace(
+            self,
+            users={stream: cells.plus(other.users[stream], sign) for stream, cells in self.users.items()},
+            items={stream: cells.plus(other.items[stream], sign) for stream, cells in self.items.items()},
+            affinities={name: cells.plus(other.affinities[name], sign) for name, cells in self.affinities.items()},
+            bought=self.bought.plus(other.bought, sign),
+        )
+
+
+def aggregate(
+    engine: Engine,
+    log: ir.Table,
+    impressions: ir.Table,
+    audience: Audience,
+    catalogue: Catalogue,
+    channels: Vocabulary,
+    as_of_ms: int,
+    notify: Callable[[str], None],
+) -> Aggregates:
+    """Add up a log.
+
+    Args:
+        log: As ``read_log`` returns it.
+        impressions: The contract's columns, all before ``as_of_ms``.
+        channels: All that the log names.
+        notify: Told the name of each part before it is computed.
+    """
+    n_users = len(audience.users)
+    notify("users")
+    users = {
+        Stream.EVENTS: _cells(engine, log, USER, _counters(USER_COUNTERS, Stream.EVENTS)),
+        Stream.SESSIONS: _counted(engine, session_starts(log), USER, "sessions"),
+        Stream.ORDERS: _counted(engine, orders(log), USER, "orders"),
+    }
+    notify("items")
+    about_items = log.filter(log[ITEM].notnull())
+    items = {Stream.EVENTS: _cells(engine, about_items, ITEM, _counters(ITEM_COUNTERS, Stream.EVENTS))}
+    shown = _shown(engine, impressions, audience, catalogue, as_of_ms)
+    users[Stream.IMPRESSIONS] = _counted(engine, shown, USER, "impressions")
+    items[Stream.IMPRESSIONS] = _counted(engine, shown.filter(shown[ITEM].notnull()), ITEM, "impressions")
+    notify("affinities")
+    labels = {
+        "category_top": catalogue.categories,
+        "brand": catalogue.brands,
+        "price_band": Vocabulary(band_labels()),
+        "channel": channels,
+    }
+    affinities = {name: _affinity(engine, log, name, names, n_users) for name, names in labels.items()}
+    bought = about_items.filter(about_items[CODE] == EventType.PURCHASE.code)
+    pair = (bought[ITEM].cast("int64") * n_users + bought[USER]).name("pair")
+    pairs = bought.group_by([pair, DAY]).aggregate(**{POINTS: bought.count().cast("int32")})
+    notify("sequences")
+    timeline = Timeline.read(engine, log, n_users)
+    return Aggregates(users, items, labels, affinities, _to_cells(engine, pairs, "pair", [POINTS]), timeline)
+
+
+def _counters(counters: Sequence[Counter], stream: Stream) -> list[Counter]:
+    return [counter for counter in counters if counter.stream is stream]
+
+
+def _cells(engine: Engine, log: ir.Table, key: str, counters: Sequence[Counter]) -> Cells:
+    sums = {}
+    for counter in counters:
+        where = selected(log, counter)
+        if counter.amount is Amount.ONE:
+            sums[counter.name] = log.count(where=where).cast("int32")
+        else:
+            sums[counter.name] = log[counter.amount.value].sum(where=where).fill_null(0).cast("int64")
+    return _to_cells(engine, log.group_by([key, DAY]).aggregate(**sums), key, list(sums))
+
+
+def _counted(engine: Engine, rows: ir.Table, key: str, name: str) -> Cells:
+    return _to_cells(engine, rows.group_by([key, DAY]).aggregate(**{name: rows.count().cast("int32")}), key, [name])
+
+
+def _affinity(engine: Engine, log: ir.Table, column: str, labels: Vocabulary, n_users: int) -> Cells:
+    (points,) = {feature.points for feature in AFFINITIES if feature.label == column}
+    if not len(labels):
+        return Cells.of(np.zeros(0, np.int64), np.zeros(0, np.int32), {POINTS: np.zeros(0, np.int64)})
+    rows = log.filter(log[column].notnull() & log[CODE].isin([kind.code for kind, _ in points]))
+    code = rows[column]
+    if column == "channel":
+        numbered = engine.memtable(pd.DataFrame({"label": labels.ids, "label_code": np.arange(len(labels))}))
+        rows = rows.join(numbered, rows[column] == numbered["label"])
+        code = rows["label_code"]
+    key = (rows[USER].cast("int64") * len(labels) + code).name("key")
+    told = rows[CODE].cases(*((kind.code, ibis_points) for kind, ibis_points in points))
+    sums = rows.group_by([key, DAY]).aggregate(**{POINTS: told.sum().cast("int32")})
+    return _to_cells(engine, sums, "key", [POINTS])
+
+
+def _to_cells(engine: Engine, expr: ir.Table, key: str, counters: Sequence[str]) -> Cells:
+    table = engine.to_arrow(expr)
+    return Cells.of(table[key].to_numpy(), table[DAY].to_numpy(), {name: table[name].to_numpy() for name in counters})
+
+
+def _shown(engine: Engine, impressions: ir.Table, audience: Audience, catalogue: Catalogue, as_of_ms: int) -> ir.Table:
+    """Readable impressions in whole numbers: user, item (nothing if unknown), day."""
+    who = engine.memtable(audience.readable[["reader_id", "user"]])
+    what = engine.memtable(catalogue.numbered)
+    rows = impressions.join(who, impressions[Columns.USER_ID] == who["reader_id"])
+    rows = rows.left_join(what, rows[Columns.ITEM_ID] == what["numbered_item_id"])
+    day = ((rows[Columns.TS] + shift_ms(as_of_ms)) // DAY_MS).cast("int32").name(DAY)
+    return rows.select(rows[USER], rows[ITEM], day)
+
+
+def channels_of(engine: Engine, log: ir.Table) -> list[str]:
+    """The channels that a log names."""
+    named = log.filter(log["channel"].notnull()).select("channel").distinct()
+    return list(engine.to_arrow(named)["channel"].to_pylist())
+
+
+__all__ = ["Aggregates", "aggregate", "channels_of"]

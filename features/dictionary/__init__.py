@@ -1,0 +1,1 @@
+"""The feature dictionary: what every column of the matrices means, generated from the declarations."""
