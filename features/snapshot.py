@@ -16,7 +16,7 @@ import pandas as pd
 from pandas.api.types import is_string_dtype
 from scipy import sparse
 
-from features.basis import Basis
+from features.basis import Basis, count_interactions
 from features.dataset import Dataset
 from features.definitions import ITEM_FEATURES, USER_FEATURES, is_column_of
 from features.derived import Population
@@ -25,9 +25,10 @@ from features.engine import Engine
 from features.errors import InputError, NotFoundError
 from features.ids import Vocabulary
 from features.matrices import item_matrix, user_matrix
-from features.schema import INTERACTIONS, Columns, EventType
+from features.schema import Columns, EventType
 from features.sequences import Histories
 from features.sums import Notify, add_up
+from features.timeline import Timeline
 
 #: The file that makes a folder a snapshot, and the folder in it of what the next one may start from.
 FILE, BASIS = "snapshot.json", "basis"
@@ -48,6 +49,7 @@ class Snapshot:
         sequences: One row per user of ``user_matrix``, in its order.
         population: What one user or item is compared with online.
         basis: What the next snapshot may start from; None of a loaded snapshot.
+        counted: The interactions, where they have been counted already.
     """
 
     as_of_ms: int
@@ -58,6 +60,7 @@ class Snapshot:
     sequences: Histories
     population: Population = field(default_factory=Population, compare=False)
     basis: Basis | None = field(default=None, compare=False, repr=False)
+    counted: sparse.csr_array | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def items(self) -> Vocabulary:
@@ -72,10 +75,10 @@ class Snapshot:
     @cached_property
     def interactions(self) -> sparse.csr_array:
         """(users, items) int32: how often each user viewed, carted or bought each item of ``item_matrix``."""
-        codes = [event_type.code for event_type in INTERACTIONS]
-        keep = np.isin(self.sequences.event_types, codes) & (self.sequences.items >= 0)
-        cells = (np.ones(keep.sum(), np.int32), (self.sequences.rows[keep], self.sequences.items[keep]))
-        return sparse.csr_array(cells, shape=(len(self.users), len(self.items)), dtype=np.int32)
+        if self.counted is not None:
+            return self.counted
+        timeline = Timeline(*(getattr(self.sequences, name) for name in _SEQUENCES))
+        return count_interactions(timeline.where(timeline.items >= 0), len(self.items))
 
     @cached_property
     def digest(self) -> str:
@@ -93,19 +96,25 @@ class Snapshot:
     def save(self, folder: Path) -> None:
         """Write Parquet, npz and JSON below ``folder``, and in its folder ``BASIS`` what the next may start from."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.user_matrix.to_parquet(folder / "user_matrix.parquet")
-        self.item_matrix.to_parquet(folder / "item_matrix.parquet")
-        sequences = self.sequences
-        np.savez(folder / "sequences.npz", **{name: getattr(sequences, name) for name in _SEQUENCES})
-        sparse.save_npz(folder / "interactions.npz", sparse.csr_matrix(self.interactions), compressed=False)
+        sequences = {name: getattr(self.sequences, name) for name in _SEQUENCES}
+        counts = sparse.csr_matrix(self.interactions)
+        with ThreadPoolExecutor() as pool:  # writing lets other threads run
+            written = [
+                pool.submit(self.user_matrix.to_parquet, folder / "user_matrix.parquet"),
+                pool.submit(self.item_matrix.to_parquet, folder / "item_matrix.parquet"),
+                pool.submit(np.savez, folder / "sequences.npz", **sequences),
+                pool.submit(sparse.save_npz, folder / "interactions.npz", counts, compressed=False),
+            ]
+            if self.basis is not None:
+                written.append(pool.submit(self.basis.save, folder / BASIS))
+            for one in written:
+                one.result()
         about = {
             "as_of_ms": self.as_of_ms,
             "source_digest": self.source_digest,
             "attributes": list(self.attributes),
             "digest": self.digest,
         }
-        if self.basis is not None:
-            self.basis.save(folder / BASIS)
         # Written last: what is cut short is no snapshot.
         (folder / FILE).write_text(json.dumps(about, indent=2), encoding="utf-8")
 
@@ -182,7 +191,8 @@ def build_snapshot(
     sequences = _histories(
         users, dataset.attributes, as_of_ms, **{name: getattr(timeline, name) for name in _SEQUENCES}
     )
-    return Snapshot(as_of_ms, dataset.digest, dataset.attributes, users, items, sequences, population, basis)
+    counted = interactions if len(rows) == len(audience.users) else sparse.csr_array(interactions[rows])
+    return Snapshot(as_of_ms, dataset.digest, dataset.attributes, users, items, sequences, population, basis, counted)
 
 
 def _standing_rows(engine: Engine, dataset: Dataset, as_of_ms: int) -> pd.DataFrame:

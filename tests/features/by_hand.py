@@ -59,7 +59,8 @@ def added(table: str, given: Rows, events: Rows) -> Rows:
         if one is not None:
             first[one] = min(event["ts"], first.get(one, event["ts"]))
     told = {one: min((row["valid_from"] for row in given if row[key] == one), default=None) for one in first}
-    values = {"category": UNKNOWN, "available": True} if table == "items" else {}
+    unknown = {"category": UNKNOWN, "brand": None, "price_cents": None, "available": True}
+    values = unknown if table == "items" else {}
     return [{key: one, "valid_from": ts, **values} for one, ts in first.items() if told[one] is None or told[one] > ts]
 
 

@@ -35,9 +35,7 @@ from features.declarations import (
 from features.definitions import ACTIVITY, ITEM_COUNTERS, ITEM_FEATURES, USER_COUNTERS, USER_FEATURES
 from features.schema import DAY_MS, MISSING, EventType, Purpose
 from features.snapshot import Snapshot
-
-Rows = list[dict[str, Any]]
-Tables = dict[str, Rows]
+from tests.features.by_hand import Tables, added
 
 #: Column to (user or item to value); None is a missing value.
 Columns = dict[str, dict[str, Any]]
@@ -60,7 +58,8 @@ class Oracle:
         self.ends = self.merged()
         rows = [*tables["events"], *tables["users"], *tables.get("impressions", [])]
         self.granted = {one: self.purposes(one) for one in sorted({row["user_id"] for row in rows})}
-        self.item_rows = sorted([*tables["items"], *self.added()], key=lambda row: row["valid_from"])
+        items = [*tables["items"], *added("items", tables["items"], tables["events"])]
+        self.item_rows = sorted(items, key=lambda row: row["valid_from"])
         lines = [self.line(event) for event in self.past if self.readable(event)]
         self.log = sorted(lines, key=lambda line: line["ts"])
         self.shown = [
@@ -74,7 +73,7 @@ class Oracle:
     def merged(self) -> dict[str, str]:
         """Visitor to the user whom it turned out to be."""
         words = [(row["event_type"], row.get("anonymous_id"), row["user_id"], row["ts"]) for row in self.past]
-        standing: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        standing: dict[Any, list[tuple[int, str]]] = defaultdict(list)
         for kind, visitor, user, ts in words:
             taken_back = any(word[:3] == ("unidentify", visitor, user) and word[3] >= ts for word in words)
             if kind == "identify" and not taken_back:
@@ -104,22 +103,9 @@ class Oracle:
         return one not in self.ends and Purpose.PERSONALISATION in self.granted[one]
 
     def told(self) -> set[str]:
-        """Who has a row before the instant; an id without any has one from its first event on."""
-        rows = self.tables["users"]
-        given = {row["user_id"] for row in rows}
-        return {row["user_id"] for row in rows if row["valid_from"] < self.as_of} | {
-            event["user_id"] for event in self.past if event["user_id"] not in given
-        }
-
-    def added(self) -> Rows:
-        """The rows of items that only events name."""
-        given, first = {row["item_id"] for row in self.tables["items"]}, dict[str, int]()
-        for event in self.tables["events"]:
-            item = event.get("item_id")
-            if item is not None and item not in given:
-                first[item] = min(event["ts"], first.get(item, event["ts"]))
-        unknown = {"category": "unknown", "brand": None, "price_cents": None, "available": True}
-        return [{"item_id": item, "valid_from": ts, **unknown} for item, ts in first.items()]
+        """Who has a row or an event before the instant."""
+        rows = [row["user_id"] for row in self.tables["users"] if row["valid_from"] < self.as_of]
+        return {*rows, *(event["user_id"] for event in self.past)}
 
     def readable(self, event: dict[str, Any]) -> bool:
         granted = self.granted[event["user_id"]]
@@ -221,7 +207,7 @@ class Oracle:
         return "view" if view < 99 else "none"
 
     def affinity(self, affinity: Affinity) -> Columns:
-        points = {user: defaultdict(int) for user in self.users}
+        points: dict[str, dict[str, int]] = {user: defaultdict(int) for user in self.users}
         worth = dict(affinity.points)
         for line in self.log:
             if line["kind"] in worth and line[affinity.label] is not None:

@@ -18,7 +18,8 @@ from features.engine import Engine
 from features.errors import InputError
 from features.schema import DAY_MS, MISSING, EventType
 from features.snapshot import Snapshot, build_snapshot
-from tests.features.oracle import GAP_MS, Columns, Oracle, Rows, Tables
+from tests.features.by_hand import Rows, Tables
+from tests.features.oracle import GAP_MS, Columns, Oracle
 
 MakeDataset = Callable[[Tables], Dataset]
 
@@ -102,7 +103,7 @@ def told(as_of: int) -> Rows:
 
 
 def random_items(rng: np.random.Generator, as_of: int) -> Rows:
-    """i0 to i7 change on borders, i8 came late and has no price, i9 is listed only later, i10 only in events."""
+    """i0 to i7 change on borders, i8 came late and has no price, i9 comes later yet, i10 is only in events."""
     ages = [(item, age) for item in range(8) for age in (100 * DAY_MS, 30 * DAY_MS, 7 * DAY_MS + 1, 1, 0, -1)]
     rows = [
         {
@@ -208,9 +209,9 @@ def test_attributes_and_catalogue_are_those_that_held(case: tuple[Oracle, Snapsh
     assert {user for user in oracle.users if "location" in oracle.granted[user]} == {"u6"}
     catalogue = ["category", "brand", "price_cents", "available"]
     for item in oracle.items:
-        row = held(oracle.item_rows, "item_id", item, oracle.as_of)
+        listed = held(oracle.item_rows, "item_id", item, oracle.as_of)
         found = tuple(None if pd.isna(value) else value for value in snapshot.item_matrix.loc[item, catalogue])
-        assert row is not None and found == tuple(row[name] for name in catalogue), item
+        assert listed is not None and found == tuple(listed[name] for name in catalogue), item
 
 
 def held(rows: Rows, key: str, one: str, as_of: int) -> dict[str, Any] | None:
@@ -304,6 +305,7 @@ def test_nothing_before_the_instant(engine: Engine, make_dataset: MakeDataset) -
     data = make_dataset({"events": [event(1)], "items": [ITEM]})
     with pytest.raises(InputError, match="as_of must be after the first event"):
         build_snapshot(engine, data, MIDNIGHT - 5)
-    data = make_dataset({"events": [event(1)], "items": [{**ITEM, "valid_from": MIDNIGHT}]})
+    searched = event(1, event_type="search", item_id=None)
+    data = make_dataset({"events": [searched], "items": [{**ITEM, "valid_from": MIDNIGHT}]})
     with pytest.raises(InputError, match="must be before as_of for some item"):
         build_snapshot(engine, data, MIDNIGHT)

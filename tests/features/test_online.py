@@ -24,7 +24,8 @@ from features.identity import Identities
 from features.online import ItemFold, Listings, UserFold, border_ms
 from features.schema import DAY_MS, IDENTITY, EventType, Purpose
 from features.snapshot import Snapshot, build_snapshot
-from tests.features.oracle import GAP_MS, Rows, Tables
+from tests.features.by_hand import Rows, Tables
+from tests.features.oracle import GAP_MS
 from tests.features.test_matrices import random_tables
 
 MakeDataset = Callable[[Tables], Dataset]
@@ -179,10 +180,10 @@ def shown_of(ts: int, request: int) -> Row:
 
 EVENTS = st.builds(
     event_of,
-    st.sampled_from([kind for kind in EventType if kind not in IDENTITY]),
-    st.sampled_from(["i0", "i1", "i8", "i9"]),
+    st.one_of(st.just(EventType.PURCHASE), st.sampled_from([kind for kind in EventType if kind not in IDENTITY])),
+    st.sampled_from(["i1", "i1", "i0", "i9"]),
     INSTANTS,
-    st.sampled_from([None, "o1", "o2"]),
+    st.sampled_from(["o1", None]),
     st.sampled_from([None, 0, 64, 999]),
     st.sampled_from([None, "web", "store"]),
 )
@@ -208,7 +209,7 @@ def rows_of(folds: tuple[UserFold, ItemFold], known: tuple[Snapshot, Catalogue])
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(st.one_of(EVENTS, EVENTS, SHOWN), max_size=12), GRANTS, st.data())
+@given(st.lists(st.one_of(EVENTS, EVENTS, SHOWN), min_size=4, max_size=12), GRANTS, st.data())
 def test_order_repetition_and_the_future_change_nothing(
     known: tuple[Snapshot, Catalogue], drawn: list[Row], consents: str | None, data: st.DataObject
 ) -> None:
@@ -217,8 +218,7 @@ def test_order_repetition_and_the_future_change_nothing(
     said = list({row.get("request_id", row["event_id"]): row for row in said}.values())
     past = [row for row in said if row["ts"] < NOON]
     expected = rows_of(folded(past, known[1], consents), known)
-    again = data.draw(st.lists(st.sampled_from(said), max_size=6)) if said else []
-    arrived = data.draw(st.permutations([*said, *again]))
+    arrived = data.draw(st.permutations([*said, *said]))
     assert rows_of(folded(arrived, known[1], consents), known) == expected
 
     mine = data.draw(st.lists(st.booleans(), min_size=len(said), max_size=len(said)))

@@ -56,11 +56,12 @@ def random_tables(seed: int = 0) -> Tables:
 
 def test_sequences_and_interactions_against_a_loop(engine: Engine, make_dataset: MakeDataset) -> None:
     tables = random_tables()
-    # i5 was seen before it was listed: it is no item of this instant, and what was done with it is left out.
+    # i5 was seen before it was listed: of this instant it is an item of which nothing else is known.
     tables["items"].append({"item_id": "i5", "valid_from": AS_OF, "category": "c", "available": True})
     snapshot = build_snapshot(engine, make_dataset(tables), AS_OF)
     users, items = list(snapshot.user_matrix.index), list(snapshot.item_matrix.index)
-    assert users == sorted(f"u{user}" for user in range(12)) and items == [f"i{item}" for item in range(5)]
+    assert users == sorted(f"u{user}" for user in range(12)) and items == [f"i{item}" for item in range(6)]
+    assert snapshot.item_matrix.loc["i5", "category"] == "unknown"
     sequences = snapshot.sequences
     assert sequences.user_ids.tolist() == users
     assert set(sequences.as_of_ms) == set(sequences.snapshot_ms) == {AS_OF}
@@ -81,7 +82,7 @@ def test_sequences_and_interactions_against_a_loop(engine: Engine, make_dataset:
     assert any(event["item_id"] == "i5" for event in tables["events"])
     found = snapshot.interactions.todok()
     assert {cell: int(count) for cell, count in found.items()} == dict(cells)
-    assert snapshot.interactions.shape == (12, 5) and snapshot.interactions.dtype == np.int32
+    assert snapshot.interactions.shape == (12, 6) and snapshot.interactions.dtype == np.int32
 
 
 def test_the_future_leaves_no_trace(engine: Engine, make_dataset: MakeDataset) -> None:

@@ -107,7 +107,7 @@ def _differences(root: Path, name: str) -> list[str]:
         one, other = ours[column], theirs[column]
         if pd.api.types.is_numeric_dtype(one) and pd.api.types.is_numeric_dtype(other):
             numbers = [values.to_numpy(dtype=float, na_value=np.nan) for values in (one, other)]
-            same = bool(np.isclose(*numbers, rtol=1e-9, atol=0, equal_nan=True).all())
+            same = bool(np.isclose(numbers[0], numbers[1], rtol=1e-9, atol=0, equal_nan=True).all())
         else:
             texts = [values.astype(object).where(values.notna(), "missing") for values in (one, other)]
             same = bool((texts[0] == texts[1]).all())
