@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ SEAMS = {
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """Absolute names of all modules that a file imports, wherever in it."""
     names: set[str] = set()

@@ -23,7 +23,7 @@ from features.errors import InputError, NotFoundError
 from features.ingest import ingest
 from features.schema import DAY_MS, EventType
 from features.snapshot import Snapshot, build_snapshot
-from tests.features.by_hand import Tables, write
+from tests.features.by_hand import Rows, Tables, write
 from tests.features.oracle import assert_same
 
 MIDNIGHT = 20_000 * DAY_MS
@@ -32,6 +32,11 @@ HOUR_MS, GAP_MS = 3_600_000, 1_800_000
 
 USERS, VISITORS = [f"u{number}" for number in range(20)], [f"v{number}" for number in range(4)]
 KNOWN = [*USERS, *VISITORS]
+
+#: Whose past changes, so that there are others whose past does not; and who is on a visit when sums end.
+LATE, VISITING = KNOWN[16:], USERS[:8]
+ORDERS = [f"o{number}" for number in range(40)]
+
 GIVEN = [f"i{number}" for number in range(5)]
 ITEMS = [*GIVEN, "only in events"]
 KINDS = [kind.value for kind in EventType if kind not in (EventType.IDENTIFY, EventType.UNIDENTIFY)]
@@ -63,7 +68,7 @@ class Shop:
             "item_id": self.one_of(items),
             "event_type": self.one_of(KINDS),
             "ts": ts,
-            "order_id": self.one_of(["o1", "o2", "o3", None, None]),
+            "order_id": self.one_of([*ORDERS, *[None] * len(ORDERS)]),
             "quantity": self.one_of([1, 2, None]),
             "unit_price_cents": self.one_of([50, 100, 500, None]),
             "properties": self.one_of(['{"channel": "web"}', '{"channel": "store"}', None]),
@@ -75,6 +80,14 @@ class Shop:
         visitor, user = self.one_of(VISITORS), self.one_of([*USERS, *VISITORS[:1], "someone new"])
         kind = self.one_of(["identify", "identify", "unidentify"])
         return {"event_id": self.name("w"), "user_id": user, "anonymous_id": visitor, "event_type": kind, "ts": ts}
+
+    def line(self, ts: int, number: int) -> dict[str, Any]:
+        """Of an order of which there may be other lines."""
+        return self.event(ts, [LATE[number]], event_type="purchase", order_id=ORDERS[number])
+
+    def visits(self, until_ms: int) -> Rows:
+        """What happens in the last hour before an instant."""
+        return [self.event(until_ms - 1 - 4 * 60_000 * number, VISITING) for number in range(15)]
 
     def item(self, name: str, valid_from: int, **values: Any) -> dict[str, Any]:
         row = {
@@ -99,7 +112,8 @@ class Shop:
     def beginning(self, then: int) -> Tables:
         """Seventy days before an instant, and already an hour after it."""
         events = [self.event(self.instant(then - 70 * DAY_MS, then + HOUR_MS)) for _ in range(300)]
-        events += [self.event(then - 5 * 60_000 * number) for number in range(-6, 12)]
+        events += self.visits(then)
+        events += [self.line(then - DAY_MS, number) for number in range(len(LATE))]
         events += [self.event(then - 80 * DAY_MS, items=ITEMS[-1:], event_type="view")]
         events += [self.word(self.instant(then - 9 * DAY_MS, then)) for _ in range(3)]
         return {
@@ -126,22 +140,22 @@ class Shop:
 #: What may come between two snapshots: (shop, the earlier instant, the later one) to the rows of a delivery.
 CHANGES: dict[str, Callable[[Shop, int, int], Tables]] = {
     "new events": lambda shop, then, now: {
-        "events": [shop.event(shop.instant(then, now + HOUR_MS)) for _ in range(30)],
+        "events": [shop.event(shop.instant(then, now + HOUR_MS)) for _ in range(30)] + shop.visits(now),
     },
     "late events": lambda shop, then, _: {
-        "events": [shop.event(shop.instant(then - 70 * DAY_MS, then)) for _ in range(3)],
+        "events": [shop.event(shop.instant(then - 70 * DAY_MS, then), LATE) for _ in range(3)],
     },
     "events on the border": lambda shop, then, _: {
-        "events": [shop.event(then + shift) for shift in (-1, 0, 1, GAP_MS - 1, GAP_MS, GAP_MS + 1)],
+        "events": [shop.event(then + shift) for shift in (0, 1, GAP_MS - 1, GAP_MS, GAP_MS + 1)],
     },
     "late on the border": lambda shop, then, _: {
-        "events": [shop.event(then - shift, USERS[:2]) for shift in (1, GAP_MS - 1, GAP_MS, GAP_MS + 1)],
+        "events": [shop.event(then - shift, LATE) for shift in (1, GAP_MS - 1, GAP_MS, GAP_MS + 1)],
     },
     "visits that go on": lambda shop, then, _: {
-        "events": [shop.event(then + number * 7 * 60_000) for number in range(6)],
+        "events": [shop.event(then + number * 5 * 60_000, VISITING) for number in range(9)],
     },
     "orders that go on": lambda shop, then, now: {
-        "events": [shop.event(shop.instant(then, now), event_type="purchase", order_id="o1") for _ in range(4)],
+        "events": [shop.line(shop.instant(then, now), number) for number in range(0, len(LATE), 2)],
     },
     "lines without an order": lambda shop, then, _: {
         "events": [shop.event(then + 5, USERS[:1], event_type="purchase", order_id=None) for _ in range(2)],
@@ -153,7 +167,7 @@ CHANGES: dict[str, Callable[[Shop, int, int], Tables]] = {
         "events": [shop.word(shop.instant(then - 9 * DAY_MS, then)) for _ in range(2)],
     },
     "consents": lambda shop, then, now: {
-        "users": [shop.user(shop.one_of(KNOWN), shop.instant(then - DAY_MS, now + HOUR_MS)) for _ in range(3)],
+        "users": [shop.user(shop.one_of(LATE), shop.instant(then - DAY_MS, now + HOUR_MS)) for _ in range(3)],
     },
     "new people": lambda shop, then, now: {
         "users": [shop.user(name, shop.instant(then - 9 * DAY_MS, now)) for name in ("!first", "zlast")],
