@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.consent import READING, standing
+from features.dataset import Dataset
 from features.engine import Engine
 from features.identity import identities
 from features.ids import Vocabulary
@@ -88,4 +89,12 @@ class Audience:
         return changed
 
 
-__all__ = ["Audience"]
+def revoked(engine: Engine, dataset: Dataset, since_ms: int, as_of_ms: int) -> tuple[str, ...]:
+    """The ids that could be read as of ``since_ms`` and may not be read as of ``as_of_ms`` any more, sorted."""
+    events, users = dataset.events(engine), dataset.users(engine)
+    then, now = (Audience.read(engine, events, users, users.limit(0), at) for at in (since_ms, as_of_ms))
+    ids = now.users.ids[now.numbers < 0]
+    return tuple(name for name in ids if name in then.users and then.numbers[then.users.code(name)] >= 0)
+
+
+__all__ = ["Audience", "revoked"]

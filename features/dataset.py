@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ibis
+import pyarrow as pa
 
 from features.added import ADDED
 from features.contracts import CONTRACTS, EVENTS, IMPRESSIONS, ITEMS, USERS
 from features.engine import Engine
 from features.errors import InputError, NotFoundError
 from features.parts import Part
+from features.schema import Columns
 
 #: The file that makes a folder a data set, and the version of the format that it states.
 INFO = "dataset.json"
@@ -33,10 +35,12 @@ class Dataset:
     Attributes:
         folder: Where it is.
         info: The parsed ``dataset.json``.
+        unread: Users whose rows are left out of all tables.
     """
 
     folder: Path
     info: Mapping[str, Any]
+    unread: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, folder: Path) -> Dataset:
@@ -70,7 +74,7 @@ class Dataset:
 
     def events(self, engine: Engine) -> ibis.Table:
         """All contract columns; sorted by ts and event_id in each part."""
-        return engine.read(table_file(self.folder, EVENTS.name))
+        return self._read(engine, table_file(self.folder, EVENTS.name))
 
     def items(self, engine: Engine) -> ibis.Table:
         """All contract columns and text attributes; at least one row for every item of the events."""
@@ -78,11 +82,11 @@ class Dataset:
 
     def users(self, engine: Engine) -> ibis.Table:
         """All contract columns and text attributes; at least one row for every user of the events."""
-        return engine.read(table_file(self.folder, "users"))
+        return self._read(engine, table_file(self.folder, "users"))
 
     def impressions(self, engine: Engine) -> ibis.Table | None:
         """All contract columns, if there are any rows; sorted by ts and the key in each part."""
-        return engine.read(table_file(self.folder, IMPRESSIONS.name)) if self.parts(IMPRESSIONS.name) else None
+        return self._read(engine, table_file(self.folder, IMPRESSIONS.name)) if self.parts(IMPRESSIONS.name) else None
 
     def parts(self, table: str) -> tuple[Part, ...]:
         """The parts of ``events`` or ``impressions``, in the order in which they came; their times may overlap.
@@ -111,6 +115,17 @@ class Dataset:
         if not names:
             return engine.memtable(CONTRACTS[table].arrow_schema().empty_table())
         return ibis.union(*(engine.read(paths[name]) for name in dict.fromkeys(names)))
+
+    def without(self, users: Sequence[str]) -> Dataset:
+        """The same as if nothing had been known of some users but their ids."""
+        return replace(self, unread=tuple(users))
+
+    def _read(self, engine: Engine, path: Path) -> ibis.Table:
+        rows = engine.read(path)
+        if not self.unread:
+            return rows
+        unread = engine.memtable(pa.table({"unread_id": pa.array(self.unread, pa.string())}))
+        return rows.anti_join(unread, rows[Columns.USER_ID] == unread["unread_id"])
 
     def files(self) -> list[Path]:
         """Every file that the tables are made of."""

@@ -6,8 +6,10 @@ matrix as of its instant, and kept with it, so that one user's row can be comput
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,27 @@ class Population:
     rates: dict[str, dict[str, float]] = field(default_factory=dict)
     prices: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     labels: dict[str, list[str]] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Write JSON; a rate that nobody knows is null."""
+        rates = {
+            name: {category: None if np.isnan(rate) else rate for category, rate in known.items()}
+            for name, known in self.rates.items()
+        }
+        prices = {category: values.tolist() for category, values in self.prices.items()}
+        content = {"cuts": self.cuts, "rates": rates, "prices": prices, "labels": self.labels}
+        path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Population:
+        """Read what ``save`` wrote."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rates = {
+            name: {category: float("nan") if rate is None else rate for category, rate in known.items()}
+            for name, known in content["rates"].items()
+        }
+        prices = {category: np.array(values, dtype=np.int64) for category, values in content["prices"].items()}
+        return cls(content["cuts"], rates, prices, content["labels"])
 
 
 def derive(

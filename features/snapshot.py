@@ -33,6 +33,7 @@ from features.timeline import Timeline
 #: The file that makes a folder a snapshot, and the folder in it of what the next one may start from.
 FILE, BASIS = "snapshot.json", "basis"
 
+_POPULATION = "population.json"
 _SEQUENCES = ("offsets", "items", "event_types", "ts")
 
 
@@ -104,6 +105,7 @@ class Snapshot:
                 pool.submit(self.item_matrix.to_parquet, folder / "item_matrix.parquet"),
                 pool.submit(np.savez, folder / "sequences.npz", **sequences),
                 pool.submit(sparse.save_npz, folder / "interactions.npz", counts, compressed=False),
+                pool.submit(self.population.save, folder / _POPULATION),
             ]
             if self.basis is not None:
                 written.append(pool.submit(self.basis.save, folder / BASIS))
@@ -144,7 +146,8 @@ def _read(folder: Path, about: dict[str, Any]) -> tuple[Snapshot, str]:
     user_rows, item_rows = (pd.read_parquet(folder / f"{name}_matrix.parquet") for name in ("user", "item"))
     with np.load(folder / "sequences.npz", allow_pickle=False) as arrays:
         sequences = _histories(user_rows, attributes, as_of_ms, **arrays)
-    snapshot = Snapshot(as_of_ms, about["source_digest"], attributes, user_rows, item_rows, sequences)
+    population = Population.load(folder / _POPULATION)
+    snapshot = Snapshot(as_of_ms, about["source_digest"], attributes, user_rows, item_rows, sequences, population)
     return snapshot, about["digest"]
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import training.zoo  # noqa: F401  # registers the models by name
+from features.audience import revoked
 from features.dataset import Dataset
 from features.engine import Engine
 from features.errors import ConfigError, InputError
@@ -106,11 +107,13 @@ def train(
         )
     seconds: dict[str, float] = {}
     started = time.perf_counter()
-    early = build_snapshot(engine, dataset, decide_ms)
-    quiet = ask(engine, dataset, early, as_of_ms)
+    # Who has taken back their consent since then takes no part in decisions either.
+    consenting = dataset.without(revoked(engine, dataset, decide_ms, as_of_ms))
+    early = build_snapshot(engine, consenting, decide_ms)
+    quiet = ask(engine, consenting, early, as_of_ms)
     stopping = quiet.take(np.arange(0, len(quiet), 2))
     blending = quiet.take(np.arange(1, len(quiet), 2))
-    live = _live(engine, dataset, early, as_of_ms, blending, live_fresh_s)
+    live = _live(engine, consenting, early, as_of_ms, blending, live_fresh_s)
     seconds["features_early"] = time.perf_counter() - started
     decided: dict[str, Recommender] = {}
     for name, model in models.items():

@@ -216,3 +216,13 @@ def test_nothing_without_consent_is_in_a_training_set(engine: Engine, ingested: 
         everybody, hers = snapshot.sequences, snapshot.items.code("i8")
         heard = {name for name, model in result.models.items() if model.score_all(everybody)[:, hers].max() > 1e-6}
         assert heard == ({"bestsellers", "history"} if is_there else set())
+
+
+def test_who_takes_back_consent_between_decisions_and_the_instant_takes_part_in_neither(
+    engine: Engine, ingested: Callable[[Tables], Dataset]
+) -> None:
+    tables = refused(shop(), NOW - 5 * DAY_MS)
+    result = train(engine, ingested(tables), build_models(MODELS), NOW, 10 * DAY_MS)
+    assert "pat" not in result.early.users and "pat" not in result.snapshot.users
+    assert "pat" not in result.validation.histories.user_ids
+    assert "pat" in train(engine, ingested(shop()), build_models(MODELS), NOW, 10 * DAY_MS).early.users

@@ -4,7 +4,7 @@ Planted beside a log, one at a time; users, items, sequences and what rows are c
 
  1. *future events*: every type of event, a moment and a month after the instant
  2. *an event at the instant*: a purchase at ``as_of`` itself
- 3. *an order that goes on*: a line at the instant of an order from before it
+ 3. *an order that goes on*: a line after the instant of an order from before it
  4. *a visit that goes on*: events at the instant, minutes after a user's last
  5. *a later price*
  6. *a later category, brand, title and availability*
@@ -206,9 +206,7 @@ def test_what_comes_later_leaves_no_trace(engine: Engine, before: Snapshot, tmp_
     assert_same(build_snapshot(engine, data, AS_OF), before)
 
 
-def test_all_at_once_in_an_append(
-    engine: Engine, plain: Dataset, before: Snapshot, tmp_path: Path, make_dataset: MakeDataset
-) -> None:
+def test_all_at_once_in_an_append(engine: Engine, plain: Dataset, before: Snapshot, tmp_path: Path) -> None:
     for name, rows in with_all({name: [] for name in base()}, *PLANTED.values()).items():
         pd.DataFrame(rows).convert_dtypes().to_parquet(tmp_path / f"{name}.parquet")
     append(plain.folder, tmp_path, out=tmp_path / "out")
@@ -221,7 +219,7 @@ def test_all_at_once_in_an_append(
     assert mute == []
 
 
-def test_numbers_of_ids_carry_no_time(engine: Engine, make_dataset: MakeDataset, before: Snapshot) -> None:
+def test_numbers_of_ids_carry_no_time(engine: Engine, before: Snapshot, tmp_path: Path) -> None:
     """Everybody and everything gets a new name, so that their order turns round."""
     tables = base()
 
@@ -231,7 +229,7 @@ def test_numbers_of_ids_carry_no_time(engine: Engine, make_dataset: MakeDataset,
     for rows in tables.values():
         for row in rows:
             row |= {key: turned(row[key]) for key in ("user_id", "item_id", "anonymous_id") if row.get(key)}
-    after = build_snapshot(engine, make_dataset(tables), AS_OF)
+    after = build_snapshot(engine, write(tmp_path / "data", [tables], ["country"]), AS_OF)
     for mine, other in ((after.user_matrix, before.user_matrix), (after.item_matrix, before.item_matrix)):
         assert list(mine.index) == sorted(map(turned, other.index))
         renamed = other.rename(index=turned).loc[mine.index]
@@ -258,11 +256,11 @@ def test_the_target_is_no_feature(engine: Engine, plain: Dataset, before: Snapsh
                 build_snapshot(engine, Dataset.open(folder), AS_OF)
 
 
-def test_labels_begin_where_the_lookback_ends(engine: Engine, make_dataset: MakeDataset) -> None:
+def test_labels_begin_where_the_lookback_ends(engine: Engine, tmp_path: Path) -> None:
     times = {"i01": AS_OF - 1, "i02": AS_OF, "i03": LATER - 1, "i04": LATER}
     tables = base()
     tables["events"] = [event(name, user_id="buyer", item_id=name, ts=ts) for name, ts in times.items()]
-    data = make_dataset(tables)
+    data = write(tmp_path / "data", [tables])
     snapshot = build_snapshot(engine, data, AS_OF)
     asked = ask(engine, data, snapshot, LATER)
     assert asked.histories.user_ids.tolist() == ["buyer"]

@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from features.dataset import Dataset
 from features.declarations import Affinity, Rate
 from features.definitions import ITEM_FEATURES, USER_FEATURES
 from features.engine import Engine
 from features.errors import InputError
 from features.schema import DAY_MS, MISSING, EventType
 from features.snapshot import Snapshot, build_snapshot
-from tests.features.by_hand import Rows, Tables
+from tests.features.by_hand import Rows, Tables, write
 from tests.features.oracle import GAP_MS, Columns, Oracle
-
-MakeDataset = Callable[[Tables], Dataset]
 
 MIDNIGHT = 20_000 * DAY_MS
 AFTERNOON = MIDNIGHT + 49_031_123
@@ -153,10 +151,13 @@ def random_users(as_of: int) -> Rows:
     params=[(0, MIDNIGHT), (1, AFTERNOON), (2, MIDNIGHT + 1)],
     ids=["midnight", "afternoon", "after midnight"],
 )
-def case(request: pytest.FixtureRequest, engine: Engine, make_dataset: MakeDataset) -> tuple[Oracle, Snapshot]:
+def case(
+    request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Oracle, Snapshot]:
     seed, as_of = request.param
     tables = random_tables(seed, as_of)
-    return Oracle(tables, as_of), build_snapshot(engine, make_dataset(tables), as_of)
+    data = write(tmp_path_factory.mktemp("case") / "data", [tables], ["gender", "city"])
+    return Oracle(tables, as_of), build_snapshot(engine, data, as_of)
 
 
 def differences(matrix: pd.DataFrame, expected: Columns) -> list[tuple[str, str, Any, Any]]:
@@ -251,10 +252,13 @@ def event(number: int, **values: Any) -> dict[str, Any]:
     return {**base, **values}
 
 
-def test_the_window_is_half_open(engine: Engine, make_dataset: MakeDataset) -> None:
+def built(engine: Engine, folder: Path, **tables: Rows) -> Snapshot:
+    return build_snapshot(engine, write(folder / "data", [tables]), MIDNIGHT)
+
+
+def test_the_window_is_half_open(engine: Engine, tmp_path: Path) -> None:
     times = [MIDNIGHT, MIDNIGHT - 1, MIDNIGHT - DAY_MS, MIDNIGHT - DAY_MS - 1, MIDNIGHT + 1]
-    data = make_dataset({"events": [event(n, ts=ts) for n, ts in enumerate(times)], "items": [ITEM]})
-    snapshot = build_snapshot(engine, data, MIDNIGHT)
+    snapshot = built(engine, tmp_path, events=[event(n, ts=ts) for n, ts in enumerate(times)], items=[ITEM])
     for matrix in (snapshot.user_matrix, snapshot.item_matrix):
         assert (matrix["views_1d"].item(), matrix["views_7d"].item()) == (2, 3)
         shown = matrix[[f"impressions_{days}d" for days in (1, 7, 30, 90)]]
@@ -262,31 +266,19 @@ def test_the_window_is_half_open(engine: Engine, make_dataset: MakeDataset) -> N
     assert snapshot.sequences.ts.tolist() == [MIDNIGHT - DAY_MS - 1, MIDNIGHT - DAY_MS, MIDNIGHT - 1]
 
 
-def test_impressions_are_no_interactions(engine: Engine, make_dataset: MakeDataset) -> None:
-    tables = random_tables(3, MIDNIGHT)
-    with_them = build_snapshot(engine, make_dataset(tables), MIDNIGHT)
-    del tables["impressions"]
-    without = build_snapshot(engine, make_dataset(tables), MIDNIGHT)
-    for mine, other in ((with_them.user_matrix, without.user_matrix), (with_them.item_matrix, without.item_matrix)):
-        counts = [name for name in mine if name.startswith("impressions_")]
-        assert mine[counts].to_numpy().sum() > 0
-        pd.testing.assert_frame_equal(mine.drop(columns=counts), other.drop(columns=counts))
-    assert (with_them.interactions != without.interactions).nnz == 0
-
-
-def test_a_rate_without_any_denominator_is_missing(engine: Engine, make_dataset: MakeDataset) -> None:
+def test_a_rate_without_any_denominator_is_missing(engine: Engine, tmp_path: Path) -> None:
     searched = event(1, event_type="search", item_id=None)
-    matrix = build_snapshot(engine, make_dataset({"events": [searched], "items": [ITEM]}), MIDNIGHT).item_matrix
+    matrix = built(engine, tmp_path, events=[searched], items=[ITEM]).item_matrix
     rates = [declared.name for declared in ITEM_FEATURES if isinstance(declared, Rate)]
     assert matrix[rates].isna().all(axis=None)
 
 
-def test_only_the_largest_categories_have_affinities(engine: Engine, make_dataset: MakeDataset) -> None:
+def test_only_the_largest_categories_have_affinities(engine: Engine, tmp_path: Path) -> None:
     (columns,) = (declared.columns for declared in USER_FEATURES if isinstance(declared, Affinity) and declared.columns)
     items = [{**ITEM, "item_id": f"a{n}", "category": f"c{n:02}/x"} for n in range(columns + 10)]
     events = [event(n, item_id=f"a{n}", user_id=f"u{n % 6}") for n in range(columns + 9)]
     events.append(event(columns + 9, item_id=f"a{columns + 9}", user_id="alone"))
-    matrix = build_snapshot(engine, make_dataset({"events": events, "items": items}), MIDNIGHT).user_matrix
+    matrix = built(engine, tmp_path, events=events, items=items).user_matrix
     named = [name for name in matrix if name.startswith("affinity:")]
     # All weigh the same: ties fall by name.
     assert named == [f"affinity:c{n:02}" for n in range(columns)]
@@ -294,18 +286,18 @@ def test_only_the_largest_categories_have_affinities(engine: Engine, make_datase
     assert matrix.loc["alone", "top_category"] == f"c{columns + 9}" and matrix.loc["alone", "top_category_share"] == 1
 
 
-def test_nobody_may_be_read(engine: Engine, make_dataset: MakeDataset) -> None:
+def test_nobody_may_be_read(engine: Engine, tmp_path: Path) -> None:
     user = {"user_id": "u", "valid_from": 0, "consents": "none", "gender": "f"}
-    snapshot = build_snapshot(engine, make_dataset({"events": [event(1)], "items": [ITEM], "users": [user]}), MIDNIGHT)
+    snapshot = built(engine, tmp_path, events=[event(1)], items=[ITEM], users=[user])
     assert len(snapshot.user_matrix) == 0 and "monetary_score" in snapshot.user_matrix
     assert snapshot.item_matrix["views_90d"].tolist() == [0] and len(snapshot.sequences.items) == 0
 
 
-def test_nothing_before_the_instant(engine: Engine, make_dataset: MakeDataset) -> None:
-    data = make_dataset({"events": [event(1)], "items": [ITEM]})
+def test_nothing_before_the_instant(engine: Engine, tmp_path: Path) -> None:
+    data = write(tmp_path / "data", [{"events": [event(1)], "items": [ITEM]}])
     with pytest.raises(InputError, match="as_of must be after the first event"):
         build_snapshot(engine, data, MIDNIGHT - 5)
     searched = event(1, event_type="search", item_id=None)
-    data = make_dataset({"events": [searched], "items": [{**ITEM, "valid_from": MIDNIGHT}]})
+    data = write(tmp_path / "other", [{"events": [searched], "items": [{**ITEM, "valid_from": MIDNIGHT}]}])
     with pytest.raises(InputError, match="must be before as_of for some item"):
         build_snapshot(engine, data, MIDNIGHT)
