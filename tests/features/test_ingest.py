@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -441,23 +441,31 @@ def test_temporary_files_are_beside_the_dataset(tmp_path: Path, monkeypatch: pyt
     run(tmp_path)
 
 
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[int], None]]:
-    """From the call on no file may grow beyond so many bytes, as on a disk that is full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda n: resource.setrlimit(resource.RLIMIT_FSIZE, (n, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+#: Ingests in a process of its own, whose files cannot grow beyond so many bytes, as on a disk that is full.
+ON_A_FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from features.errors import StellarError
+from features.ingest import ingest
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    ingest(Path(sys.argv[1]), "tables", Path(sys.argv[2]))
+except StellarError as error:
+    print(type(error).__name__, error)
+"""
 
 
 @pytest.mark.parametrize("limit", [4_000, 40_000])
-def test_a_full_disk_is_one_clear_error(tmp_path: Path, full_disk: Callable[[int], None], limit: int) -> None:
+def test_a_full_disk_is_one_clear_error(tmp_path: Path, limit: int) -> None:
     write(tmp_path / "shop", "events", [GOOD["events"]])
     before = run(tmp_path).digest
     rng = np.random.default_rng(0)
     many = [{**GOOD["events"], "event_id": rng.bytes(16).hex()} for _ in range(4_000)]
     write(tmp_path / "shop", "events", many)
-    full_disk(limit)
-    with pytest.raises(ConfigError, match="must have room for what is written, received 'a full disk'; free space"):
-        run(tmp_path)
+    command = [sys.executable, "-c", ON_A_FULL_DISK, tmp_path / "shop", tmp_path / "shop-out", str(limit)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert told.startswith("ConfigError")
+    assert "must have room for what is written, received 'a full disk'; free space" in told
     assert Dataset.open(tmp_path / "shop-out").digest == before
     assert names(tmp_path) == ["shop", "shop-out"]
