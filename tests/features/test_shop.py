@@ -75,7 +75,8 @@ def test_tables_keep_the_contract(made: Made) -> None:
     assert events.event_id.is_unique and items.item_id.is_unique and users.user_id.is_unique
     assert events.ts.is_monotonic_increasing
     assert events.ts.between(made.shop.config.start_ms, made.shop.config.end_ms, inclusive="left").all()
-    assert set(events.event_type) == {event_type.value for event_type in EventType}
+    # Nobody writes to the users of this shop, or meets them under two names.
+    assert set(events.event_type) == {kind.value for kind in EventType if kind.code <= EventType.EXIT_INTENT.code}
     itemless = made.of(EventType.SEARCH) | made.of(EventType.EXIT_INTENT)
     assert (events.item_id.isna() == itemless).all()
     assert (events["query"].notna() == made.of(EventType.SEARCH)).all()

@@ -224,7 +224,7 @@ def test_checkerboard(name_and_config: tuple[str, dict[str, Any]], make_snapshot
     model = model_class(name)(**config).fit(TrainingSet(snapshot))
     asked = snapshot.sequences
     if name == "live":  # which reads nothing else than what happened since the snapshot
-        asked = replace(asked, snapshot_ms=np.zeros(len(asked), dtype=np.int64))
+        asked = replace(asked, snapshot_ms=np.zeros(len(asked), dtype=np.int64), live_fresh_s=now // 1_000)
     for row in range(n_items * copies):
         one = asked.take(np.array([row]))
         unseen = ~np.isin(np.arange(n_items), one.items)
