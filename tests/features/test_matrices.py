@@ -42,7 +42,7 @@ def random_tables(seed: int, as_of: int) -> Tables:
         return as_of - int(rng.choice(DAYS)) * DAY_MS + int(rng.choice([-1, 0, 1]))
 
     return {
-        "events": [*random_events(rng, border), *told(as_of)],
+        "events": [*random_events(rng, as_of, border), *told(as_of)],
         "items": random_items(rng, as_of),
         "users": random_users(as_of),
         "impressions": [
@@ -53,32 +53,39 @@ def random_tables(seed: int, as_of: int) -> Tables:
     }
 
 
-def random_events(rng: np.random.Generator, border: Callable[[], int]) -> Rows:
-    """Walks that begin on the border of a day and go on after pauses on the border of a session."""
+def random_events(rng: np.random.Generator, as_of: int, border: Callable[[], int]) -> Rows:
+    """Walks that begin on the border of a day and go on after pauses on the border of a session.
+
+    And visitors of whom little is known, around the day on which what they did is forgotten.
+    """
     events: Rows = []
     for _ in range(450):
         user, ts = str(rng.choice([*USERS, *VISITORS])), border()
         for _ in range(rng.integers(1, 4)):
-            kind = str(rng.choice(KINDS))
-            channel = CHANNELS[rng.integers(len(CHANNELS))]
-            told_channel = {} if channel is None else {"channel": channel}
-            events.append(
-                {
-                    "event_id": f"e{len(events):04}",
-                    "user_id": user,
-                    "item_id": None if kind in FREE_KINDS and rng.random() < 0.7 else f"i{rng.integers(11)}",
-                    "event_type": kind,
-                    "ts": ts,
-                    "order_id": f"o{rng.integers(40)}" if kind == "purchase" and rng.random() < 0.6 else None,
-                    "quantity": int(rng.integers(1, 4)) if rng.random() < 0.8 else None,
-                    "unit_price_cents": int(rng.choice([0, 63, 64, 255, 256, 999, 4096])) + int(rng.integers(2)),
-                    "properties": json.dumps({"page": 1, **told_channel}) if rng.random() < 0.7 else None,
-                }
-            )
-            if rng.random() < 0.2:
-                events[-1]["unit_price_cents"] = None
+            events.append(random_event(rng, f"e{len(events):04}", user, str(rng.choice(KINDS)), ts))
             ts += int(rng.choice([0, 1, 60_000, GAP_MS - 1, GAP_MS, GAP_MS + 1]))
+    for number in range(90):
+        kind = str(rng.choice(["view", "add_to_cart", "purchase"]))
+        ts = as_of - int(rng.choice([1, 2, 30])) * DAY_MS + int(rng.choice([-1, 0, 1]))
+        events.append(random_event(rng, f"f{number}", f"few{number // 3}", kind, ts))
     return events
+
+
+def random_event(rng: np.random.Generator, name: str, user: str, kind: str, ts: int) -> dict[str, Any]:
+    channel = CHANNELS[rng.integers(len(CHANNELS))]
+    told_channel = {} if channel is None else {"channel": channel}
+    price = int(rng.choice([0, 63, 64, 255, 256, 999, 4096])) + int(rng.integers(2))
+    return {
+        "event_id": name,
+        "user_id": user,
+        "item_id": None if kind in FREE_KINDS and rng.random() < 0.7 else f"i{rng.integers(11)}",
+        "event_type": kind,
+        "ts": ts,
+        "order_id": f"o{rng.integers(40)}" if kind == "purchase" and rng.random() < 0.6 else None,
+        "quantity": int(rng.integers(1, 4)) if rng.random() < 0.8 else None,
+        "unit_price_cents": price if rng.random() < 0.8 else None,
+        "properties": json.dumps({"page": 1, **told_channel}) if rng.random() < 0.7 else None,
+    }
 
 
 def told(as_of: int) -> Rows:
