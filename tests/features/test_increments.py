@@ -85,9 +85,10 @@ class Shop:
         """Of an order of which there may be other lines."""
         return self.event(ts, [LATE[number]], event_type="purchase", order_id=ORDERS[number])
 
-    def visits(self, until_ms: int) -> Rows:
-        """What happens in the last hour before an instant."""
-        return [self.event(until_ms - 1 - 4 * 60_000 * number, VISITING) for number in range(15)]
+    def visits(self, border_ms: int, minutes: int) -> Rows:
+        """One view of each: of the first at a border, of the next so many minutes from it, and so on."""
+        pauses = [(user, number * minutes * 60_000) for number, user in enumerate(VISITING)]
+        return [self.event(border_ms + pause, [user], event_type="view", properties=None) for user, pause in pauses]
 
     def item(self, name: str, valid_from: int, **values: Any) -> dict[str, Any]:
         row = {
@@ -112,7 +113,7 @@ class Shop:
     def beginning(self, then: int) -> Tables:
         """Seventy days before an instant, and already an hour after it."""
         events = [self.event(self.instant(then - 70 * DAY_MS, then + HOUR_MS)) for _ in range(300)]
-        events += self.visits(then)
+        events += self.visits(then - 1, -4)
         events += [self.line(then - DAY_MS, number) for number in range(len(LATE))]
         events += [self.event(then - 80 * DAY_MS, items=ITEMS[-1:], event_type="view")]
         events += [self.word(self.instant(then - 9 * DAY_MS, then)) for _ in range(3)]
@@ -140,7 +141,7 @@ class Shop:
 #: What may come between two snapshots: (shop, the earlier instant, the later one) to the rows of a delivery.
 CHANGES: dict[str, Callable[[Shop, int, int], Tables]] = {
     "new events": lambda shop, then, now: {
-        "events": [shop.event(shop.instant(then, now + HOUR_MS)) for _ in range(30)] + shop.visits(now),
+        "events": [shop.event(shop.instant(then, now + HOUR_MS)) for _ in range(30)] + shop.visits(now - 1, -4),
     },
     "late events": lambda shop, then, _: {
         "events": [shop.event(shop.instant(then - 70 * DAY_MS, then), LATE) for _ in range(3)],
@@ -152,7 +153,7 @@ CHANGES: dict[str, Callable[[Shop, int, int], Tables]] = {
         "events": [shop.event(then - shift, LATE) for shift in (1, GAP_MS - 1, GAP_MS, GAP_MS + 1)],
     },
     "visits that go on": lambda shop, then, _: {
-        "events": [shop.event(then + number * 5 * 60_000, VISITING) for number in range(9)],
+        "events": shop.visits(then, 4),
     },
     "orders that go on": lambda shop, then, now: {
         "events": [shop.line(shop.instant(then, now), number) for number in range(0, len(LATE), 2)],
