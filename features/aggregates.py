@@ -14,10 +14,10 @@ from features.audience import Audience
 from features.catalogue import Catalogue, band_labels
 from features.cells import Cells, shift_ms
 from features.declarations import Amount, Counter, Stream
-from features.definitions import AFFINITIES, ITEM_COUNTERS, USER_COUNTERS
+from features.definitions import ACTIVITY, AFFINITIES, ITEM_COUNTERS, USER_COUNTERS
 from features.engine import Engine
 from features.ids import Vocabulary
-from features.log import CODE, DAY, ITEM, USER, orders, selected, session_starts
+from features.log import CODE, DAY, ITEM, USER, orders, selected
 from features.schema import DAY_MS, Columns, EventType
 from features.timeline import Timeline
 
@@ -75,7 +75,6 @@ def aggregate(
     notify("users")
     users = {
         Stream.EVENTS: _cells(engine, log, USER, _counters(USER_COUNTERS, Stream.EVENTS)),
-        Stream.SESSIONS: _counted(engine, session_starts(log), USER, "sessions"),
         Stream.ORDERS: _counted(engine, orders(log), USER, "orders"),
     }
     notify("items")
@@ -96,7 +95,9 @@ def aggregate(
     pair = (bought[ITEM].cast("int64") * n_users + bought[USER]).name("pair")
     pairs = bought.group_by([pair, DAY]).aggregate(**{POINTS: bought.count().cast("int32")})
     notify("sequences")
-    timeline = Timeline.read(engine, log, n_users)
+    events = Timeline.read(engine, log, n_users)
+    users[Stream.SESSIONS] = _sessions(events, as_of_ms)
+    timeline = events.where(events.items >= 0)
     return Aggregates(users, items, labels, affinities, _to_cells(engine, pairs, "pair", [POINTS]), timeline)
 
 
@@ -117,6 +118,14 @@ def _cells(engine: Engine, log: ir.Table, key: str, counters: Sequence[Counter])
 
 def _counted(engine: Engine, rows: ir.Table, key: str, name: str) -> Cells:
     return _to_cells(engine, rows.group_by([key, DAY]).aggregate(**{name: rows.count().cast("int32")}), key, [name])
+
+
+def _sessions(events: Timeline, as_of_ms: int) -> Cells:
+    """One per session, on the day of its first event; what is done to users begins and prolongs none."""
+    acts = events.where(np.isin(events.event_types, [kind.code for kind in ACTIVITY]))
+    starts = np.flatnonzero(acts.session_starts())
+    days = (acts.ts[starts] + shift_ms(as_of_ms)) // DAY_MS
+    return Cells.of(acts.rows[starts], days, {"sessions": np.ones(len(starts), np.int32)})
 
 
 def _affinity(engine: Engine, log: ir.Table, column: str, labels: Vocabulary, n_users: int) -> Cells:

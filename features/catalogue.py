@@ -98,7 +98,9 @@ class Catalogue:
 
 def top_category(categories: pd.Series) -> pd.Series:
     """The first part of each category path: ``home`` of ``home/garden/seeds``."""
-    return categories.astype(object).str.split("/", n=1).str[0]
+    codes, paths = pd.factorize(categories)
+    tops = np.array([*(path.split("/", 1)[0] for path in paths), None], dtype=object)
+    return pd.Series(tops[codes], index=categories.index, dtype=object)
 
 
 def band_labels() -> list[str]:

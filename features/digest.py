@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from scipy import sparse
 
 
@@ -40,18 +41,29 @@ class Digest:
 
     def _array(self, values: np.ndarray) -> None:
         if values.dtype == object or values.dtype.kind in "US":
-            texts = [str(text).encode() for text in values.ravel()]
-            self._hash.update(f"str{values.shape}".encode())
-            self._hash.update(np.array([len(text) for text in texts], dtype="<i8").tobytes())
-            self._hash.update(b"".join(texts))
+            flat = values.ravel()
+            strings = flat if pd.api.types.infer_dtype(flat, skipna=False) == "string" else [str(text) for text in flat]
+            self._texts(pa.array(strings, type=pa.large_string()), values.shape)
             return
         little_endian = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"), copy=False)
         self._hash.update(f"{values.dtype.kind}{values.dtype.itemsize}{values.shape}".encode())
         self._hash.update(little_endian.tobytes())
 
+    def _texts(self, texts: pa.LargeStringArray | pa.ChunkedArray, shape: tuple[int, ...]) -> None:
+        """The lengths in bytes, then all bytes in UTF-8; nothing in it is missing."""
+        whole = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+        self._hash.update(f"str{shape}".encode())
+        _, offsets, data = whole.buffers()
+        ends = np.frombuffer(offsets, dtype="<i8")[whole.offset : whole.offset + len(whole) + 1]
+        self._hash.update(np.diff(ends).tobytes())
+        self._hash.update(b"" if data is None else memoryview(data)[int(ends[0]) : int(ends[-1])])
+
     def _frame(self, frame: pd.DataFrame) -> None:
         index = frame.index
-        self._array(np.asarray(index, dtype=object if index.dtype.kind not in "iuf" else None))
+        if index.dtype.kind in "iuf":
+            self._array(np.asarray(index))
+        else:
+            self._texts(_large(index.astype("str")), index.shape)
         for name in frame.columns:
             self._hash.update(f"\x00{name}\x00".encode())
             column = frame[name]
@@ -59,8 +71,12 @@ class Digest:
             if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
                 self._array(column.to_numpy(dtype=np.float64, na_value=np.nan))
             else:
-                self._array(column.astype(object).where(~missing, "").astype(str).to_numpy(dtype=object))
+                self._texts(_large(column.astype("str").fillna("")), column.shape)
             self._array(missing)
+
+
+def _large(texts: pd.Series | pd.Index) -> pa.LargeStringArray:
+    return pa.array(texts.array, type=pa.large_string(), from_pandas=True)
 
 
 def digest_folder(folder: Path, *, without: tuple[str, ...] = ()) -> str:

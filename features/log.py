@@ -10,9 +10,8 @@ from features.catalogue import BAND_BORDERS_CENTS, Catalogue
 from features.cells import shift_ms
 from features.consent import CHANNEL, OFFLINE_CHANNELS, happened_offline
 from features.declarations import HOURS, Condition, Counter
-from features.definitions import ACTIVITY
 from features.engine import Engine
-from features.schema import DAY_MS, IDENTITY, SESSION_GAP_S, Columns, EventType, Purpose
+from features.schema import DAY_MS, IDENTITY, Columns, EventType, Purpose
 
 USER, ITEM, CODE, TS, DAY = "user", "item", "code", "ts", "day"
 
@@ -88,14 +87,6 @@ def selected(log: ir.Table, counter: Counter) -> ir.BooleanValue:
     return chosen & log[counter.condition.value]
 
 
-def session_starts(log: ir.Table) -> ir.Table:
-    """One row per session, its first event: a user's first, or the first after a gap of ``SESSION_GAP_S`` or more."""
-    acts = log.filter(log[CODE].isin([kind.code for kind in ACTIVITY])).select(USER, TS, DAY)
-    previous = acts[TS].lag().over(ibis.window(group_by=USER, order_by=TS))
-    marked = acts.mutate(previous=previous)
-    return marked.filter(marked["previous"].isnull() | (marked[TS] - marked["previous"] >= SESSION_GAP_S * 1000))
-
-
 def orders(log: ir.Table) -> ir.Table:
     """One row per user and order, on the day of its last line.
 
@@ -113,4 +104,4 @@ def _names_channel(properties: ir.StringValue) -> ir.BooleanValue:
     return properties.contains(f'"{CHANNEL}"').fill_null(False)
 
 
-__all__ = ["CODE", "DAY", "ITEM", "TS", "USER", "orders", "price_band", "read_log", "selected", "session_starts"]
+__all__ = ["CODE", "DAY", "ITEM", "TS", "USER", "orders", "price_band", "read_log", "selected"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.affinities import affinity_values, decay_weights
-from features.cells import Cells
+from features.cells import Cells, run_starts
 from features.declarations import Counter, Declaration, Distinct, Feature, Read, Stream
 from features.definitions import AFFINITIES, ITEM_COUNTERS, ITEM_FEATURES, USER_COUNTERS, USER_FEATURES
 from features.derived import Floats, Population, Values, derive, funnel_stages, price_ranks
@@ -145,11 +145,12 @@ def order_gaps(orders: Cells, n: int) -> tuple[Floats, Floats]:
 
 def _buyers(declared: Distinct, bought: Cells, n_users: int, today: int, n: int) -> NDArray[np.int64]:
     """(n,) users who bought each item."""
-    keep = np.ones(len(bought), dtype=bool)
+    pairs = bought.rows
     if declared.window_days is not None:
-        keep = today - 1 - bought.days < declared.window_days
-    pairs, days = np.unique(bought.rows[keep], return_counts=True)
-    return np.bincount(pairs[days >= declared.at_least_days] // n_users, minlength=n).astype(np.int64)
+        pairs = pairs[today - 1 - bought.days < declared.window_days]
+    starts = run_starts(pairs)
+    days = np.diff(np.append(starts, len(pairs)))
+    return np.bincount(pairs[starts[days >= declared.at_least_days]] // n_users, minlength=n).astype(np.int64)
 
 
 __all__ = ["item_values", "order_gaps", "user_values"]

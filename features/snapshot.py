@@ -99,8 +99,9 @@ class Snapshot:
         folder.mkdir(parents=True, exist_ok=True)
         sequences = {name: getattr(self.sequences, name) for name in _SEQUENCES}
         counts = sparse.csr_matrix(self.interactions)
-        with ThreadPoolExecutor() as pool:  # writing lets other threads run
+        with ThreadPoolExecutor() as pool:  # hashing and writing let other threads run
             written = [
+                pool.submit(lambda: self.digest),
                 pool.submit(self.user_matrix.to_parquet, folder / "user_matrix.parquet"),
                 pool.submit(self.item_matrix.to_parquet, folder / "item_matrix.parquet"),
                 pool.submit(np.savez, folder / "sequences.npz", **sequences),

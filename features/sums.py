@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import ibis
 import ibis.expr.types as ir
 import numpy as np
 import pandas as pd
@@ -142,44 +141,51 @@ def _continued(tables: _Tables, since: Basis, notify: Notify) -> tuple[Aggregate
     owners = np.union1d(before.numbers[reopened], tables.audience.numbers[reopened])
     owners = owners[owners >= 0]
     reopened |= np.isin(before.numbers, owners) | np.isin(tables.audience.numbers, owners)
-    again = engine.memtable(pd.DataFrame({"again_id": tables.audience.users.ids[reopened]}, dtype="str"))
-
-    def of_reopened(rows: ir.Table) -> ir.Table:
-        return rows.semi_join(again, rows[Columns.USER_ID] == again["again_id"])
-
-    def of_others(rows: ir.Table) -> ir.Table:
-        return rows.anti_join(again, rows[Columns.USER_ID] == again["again_id"])
-
-    context = of_others(old_events.filter(old_events[Columns.TS] >= then_ms - SESSION_GAP_S * 1000))
-    taken, given = [context], [context, of_others(new_events)]
-    taken_shown, given_shown = old_shown.limit(0), of_others(new_shown)
-    if reopened.any():
-        taken, given = [*taken, of_reopened(old_events)], [*given, of_reopened(tables.events)]
-        taken_shown, given_shown = of_reopened(old_shown), given_shown.union(of_reopened(tables.impressions))
-    lost = read_log(engine, ibis.union(*taken), before, tables.catalogue, tables.as_of_ms)
-    won = read_log(engine, ibis.union(*given), tables.audience, tables.catalogue, tables.as_of_ms)
+    old_events, old_shown = _read_again(tables, old_events, old_shown, reopened, then_ms)
+    lost = read_log(engine, old_events, before, tables.catalogue, tables.as_of_ms)
+    won = read_log(engine, old_events.union(new_events), tables.audience, tables.catalogue, tables.as_of_ms)
     channels = earlier.labels["channel"].ids.tolist()
     channels = Vocabulary(sorted({*channels, *channels_of(engine, lost), *channels_of(engine, won)}))
     earlier = _with_channels(earlier, channels, len(tables.audience.users))
-    minus = tables.summed(lost, taken_shown, before, channels, lambda _: None)
-    plus = tables.summed(won, given_shown, tables.audience, channels, notify)
+    minus = tables.summed(lost, old_shown, before, channels, lambda _: None)
+    plus = tables.summed(won, old_shown.union(new_shown), tables.audience, channels, notify)
     n_items = len(tables.catalogue.items)
     interactions = since.interactions
     if (len(tables.audience.users), n_items) != interactions.shape:
         interactions = count_interactions(earlier.timeline, n_items)
-    interactions = (
-        interactions + count_interactions(plus.timeline, n_items) - count_interactions(minus.timeline, n_items)
+    interactions = interactions + (
+        count_interactions(plus.timeline, n_items) - count_interactions(minus.timeline, n_items)
     )
     interactions.eliminate_zeros()
     added = plus.timeline
     fresh = (added.ts >= then_ms) | np.repeat(reopened, np.diff(added.offsets))
     kept = earlier.timeline.without(reopened) if reopened.any() else earlier.timeline
     timeline = kept.followed_by(added.where(fresh))
-    return replace(earlier.plus(minus, -1).plus(plus), timeline=timeline), interactions
+    return replace(earlier.plus(plus.plus(minus, -1)), timeline=timeline), interactions
+
+
+def _read_again(
+    tables: _Tables, events: ir.Table, shown: ir.Table, reopened: NDArray[np.bool_], then_ms: int
+) -> tuple[ir.Table, ir.Table]:
+    """What of the earlier events and impressions is taken away and added again; scanned once and kept."""
+    engine, user = tables.engine, Columns.USER_ID
+    recent = events.filter(events[Columns.TS] >= then_ms - SESSION_GAP_S * 1000)
+    if not reopened.any():
+        return engine.keep(recent), shown.limit(0)
+    again = engine.memtable(pd.DataFrame({"again_id": tables.audience.users.ids[reopened]}, dtype="str"))
+    shown_again = engine.keep(shown.semi_join(again, shown[user] == again["again_id"]))
+    # One column is soon gone through, and on most days none of them has done anything yet.
+    ids = events.select(user)
+    active = engine.to_arrow(ids.semi_join(again, ids[user] == again["again_id"]).distinct())
+    if not len(active):
+        return engine.keep(recent), shown_again
+    again = engine.memtable(active.rename_columns(["again_id"]))
+    others = recent.anti_join(again, recent[user] == again["again_id"])
+    return engine.keep(others.union(events.semi_join(again, events[user] == again["again_id"]))), shown_again
 
 
 def _halves(tables: _Tables, log: str, rows: ir.Table, since: Basis) -> tuple[ir.Table, ir.Table]:
-    """The rows that the earlier basis knew, and the others before the instant."""
+    """The rows that the earlier basis knew, and the others before the instant, which are kept."""
     known = list(since.parts.get(log, {}))
     fresh = [part.name for part in tables.dataset.parts(log) if part.name not in known]
     if not known and not fresh:
@@ -187,10 +193,8 @@ def _halves(tables: _Tables, log: str, rows: ir.Table, since: Basis) -> tuple[ir
     old = tables.dataset.read_parts(tables.engine, log, known)
     new = tables.dataset.read_parts(tables.engine, log, fresh)
     ts = Columns.TS
-    return (
-        old.filter(old[ts] < since.as_of_ms),
-        old.filter(old[ts] >= since.as_of_ms, old[ts] < tables.as_of_ms).union(new.filter(new[ts] < tables.as_of_ms)),
-    )
+    later = old.filter(old[ts] >= since.as_of_ms, old[ts] < tables.as_of_ms)
+    return old.filter(old[ts] < since.as_of_ms), tables.engine.keep(later.union(new.filter(new[ts] < tables.as_of_ms)))
 
 
 def _touched(tables: _Tables, old: ir.Table, new: ir.Table, then_ms: int) -> NDArray[np.bool_]:

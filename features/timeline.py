@@ -1,4 +1,4 @@
-"""Every user's events about items in order of time, as flat arrays."""
+"""Every user's events in order of time, as flat arrays."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from features.engine import Engine
 from features.log import CODE, ITEM, TS, USER
+from features.schema import SESSION_GAP_S
 from features.sequences import Int8s, Int32s, Int64s, positions
 
 
@@ -34,8 +35,8 @@ class Timeline:
 
     @classmethod
     def read(cls, engine: Engine, log: ir.Table, n: int) -> Timeline:
-        """Of the log's events with an item, for ``n`` users."""
-        ordered = log.filter(log[ITEM].notnull()).select(USER, ITEM, CODE, TS).order_by([USER, TS, CODE, ITEM])
+        """Of all events of the log, for ``n`` users; the item of an event without one is -1."""
+        ordered = log.select(USER, log[ITEM].fill_null(-1).name(ITEM), CODE, TS).order_by([USER, TS, CODE, ITEM])
         table = engine.to_arrow(ordered)
         users = table[USER].to_numpy()
         return cls(
@@ -52,6 +53,13 @@ class Timeline:
     def rows(self) -> Int64s:
         """(m,) int64: the user that each event belongs to."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+
+    def session_starts(self) -> NDArray[np.bool_]:
+        """(m,) whether the event is a user's first, or the first after a gap of ``SESSION_GAP_S`` or more."""
+        starts = np.ones(len(self), dtype=bool)
+        starts[1:] = np.diff(self.ts) >= SESSION_GAP_S * 1000
+        starts[self.offsets[:-1][np.diff(self.offsets) > 0]] = True
+        return starts
 
     def take(self, users: Int64s) -> Timeline:
         """Of the users with these numbers, in their order."""
