@@ -1,8 +1,8 @@
-"""The matrices as somebody writes them in a notebook: plain pandas, feature by feature, everything in memory.
+"""A snapshot as somebody writes it in a notebook: plain pandas, feature by feature, everything in memory.
 
-Every column of the user matrix and of the item matrix but the vectors of titles, as of an instant at the end of a day,
-of data in which nobody has a history before a first listing, channels or merges. It is slow on purpose only where plain
-pandas is.
+Every column of the user matrix and of the item matrix, the interactions and the sequences, as of an instant at the end
+of a day, of data in which nobody has a history before a first listing, channels or merges. It is slow on purpose only
+where plain pandas is.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 DAY_MS = 86_400_000
 WINDOWS = (1, 7, 30, 90)
@@ -31,8 +34,8 @@ PLURALS = {
 BANDS = [0, 64, 256, 1024, 4096, 16384, 65536, 262144, 1048576, np.inf]
 
 
-def matrices_in_pandas(dataset: Path, as_of_ms: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The user matrix and the item matrix of a data set without impressions."""
+def snapshot_in_pandas(dataset: Path, as_of_ms: int, out: Path) -> None:
+    """Write the four products of a data set without impressions into the folder ``out``."""
     users = pd.read_parquet(dataset / "users.parquet").query("valid_from < @as_of_ms")
     items = pd.read_parquet(dataset / "items.parquet").query("valid_from < @as_of_ms").set_index("item_id")
     allowed = users["consents"].fillna("personalisation").str.split(",")
@@ -47,7 +50,20 @@ def matrices_in_pandas(dataset: Path, as_of_ms: int) -> tuple[pd.DataFrame, pd.D
     about = items[["category", "brand", "price_cents"]].rename(columns={"price_cents": "list_cents"})
     events = events.merge(about, left_on="item_id", right_index=True, how="left")
     events = events.sort_values(["user_id", "ts"], kind="stable")
-    return _users(events, users, searched), _items(events, items, as_of_ms)
+    out.mkdir(parents=True)
+    _users(events, users, searched).to_parquet(out / "user_matrix.parquet")
+    matrix = _items(events, items, as_of_ms)
+    matrix.to_parquet(out / "item_matrix.parquet")
+    _sequences(events[events["item_id"].notna()], users.index, matrix.index, out)
+
+
+def _sequences(events: pd.DataFrame, users: pd.Index, items: pd.Index, out: Path) -> None:
+    rows, columns = users.get_indexer(events["user_id"]), items.get_indexer(events["item_id"])
+    seen = events["event_type"].isin(INTERACTIONS).to_numpy()
+    pairs = (np.ones(seen.sum(), np.int32), (rows[seen], columns[seen]))
+    sparse.save_npz(out / "interactions.npz", sparse.csr_matrix(pairs, (len(users), len(items))), compressed=False)
+    kinds = pd.Categorical(events["event_type"], categories=list(PLURALS)).codes
+    np.savez(out / "sequences.npz", users=rows, items=columns, event_types=kinds, ts=events["ts"].to_numpy())
 
 
 def _count(rows: pd.DataFrame, key: str, index: pd.Index) -> pd.Series:
@@ -200,7 +216,12 @@ def _items(events: pd.DataFrame, items: pd.DataFrame, as_of_ms: int) -> pd.DataF
             m[f"{name}_{days}d"] = _rate(m, f"{top}_{days}d", f"{bottom}_{days}d")
     m["repeat_rate"] = _rate(m, "repeat_buyers", "buyers")
     m["refund_rate"] = _rate(m, "refunds", "purchases")
-    return m
+    month = pd.Timestamp(as_of_ms - 1, unit="ms").to_period("M").start_time.value // 1_000_000
+    corpus = sorted(set(items.loc[items["valid_from"] < month, "title"].dropna()))
+    words = TfidfVectorizer(max_features=5_000)
+    space = TruncatedSVD(16, random_state=0).fit(words.fit_transform(corpus))
+    vectors = space.transform(words.transform(m["title"].fillna("")))
+    return pd.concat([m, pd.DataFrame(vectors, m.index, [f"title_{number}" for number in range(16)])], axis=1)
 
 
 def _rate(m: pd.DataFrame, top: str, bottom: str) -> pd.Series:
@@ -210,4 +231,4 @@ def _rate(m: pd.DataFrame, top: str, bottom: str) -> pd.Series:
     return (m[top] + 20 * parent) / (m[bottom] + 20)
 
 
-__all__ = ["matrices_in_pandas"]
+__all__ = ["snapshot_in_pandas"]

@@ -76,12 +76,10 @@ def by_hand(dataset: Path, as_of_ms: int) -> dict[str, Any]:
 
 
 def in_pandas(dataset: Path, as_of_ms: int, out: Path) -> dict[str, Any]:
-    """The matrices in plain pandas, written."""
-    from experiments.benchmarks.features.in_pandas import matrices_in_pandas
+    """The same products in plain pandas, written."""
+    from experiments.benchmarks.features.in_pandas import snapshot_in_pandas
 
-    out.mkdir(parents=True)
-    for name, matrix in zip(("user", "item"), matrices_in_pandas(dataset, as_of_ms), strict=True):
-        matrix.to_parquet(out / f"{name}_matrix.parquet")
+    snapshot_in_pandas(dataset, as_of_ms, out)
     return {}
 
 
