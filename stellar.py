@@ -21,6 +21,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(features.app, name="features")
 for verb in (
     models.train,
+    models.tune,
     experiment.compare,
     experiment.evaluate,
     experiment.promote,

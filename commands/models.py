@@ -1,9 +1,9 @@
-"""Fitting models and asking them: train, recommend."""
+"""Fitting models and asking them: train, tune, recommend."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ def train(
     data: Data,
     as_of: AsOf = None,
     horizon_days: Horizon = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of hyper-parameters, as `stellar tune` writes it.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json_file: Json = None,
@@ -24,13 +25,73 @@ def train(
     from experiments.terminal import bars
     from features.dataset import Dataset
 
+    hyper_parameters = None if config is None else _hyper_parameters(config, model)
     with bars() as (console, notify):
-        result = train_one(Dataset.open(data), model, as_of, horizon_days, seed=seed, device=device, notify=notify)
+        result = train_one(
+            Dataset.open(data),
+            model,
+            as_of,
+            horizon_days,
+            config=hyper_parameters,
+            seed=seed,
+            device=device,
+            notify=notify,
+        )
     console.print(
         f"{model} as of {result['as_of']}: validation ndcg@20 {result['validation_ndcg@20']:.4f} over "
         f"{result['n_validation']:,} users, registered as version {result['version']}"
     )
     write_json(json_file, result)
+
+
+def tune(
+    model: Annotated[str, typer.Argument(help="A single model, as in `stellar train`.")],
+    data: Data,
+    as_of: AsOf = None,
+    horizon_days: Horizon = None,
+    trials: Annotated[int, typer.Option(help="Finished trials that the study shall have.", min=1)] = 30,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which no trial is begun.", min=1)] = None,
+    workers: Annotated[int, typer.Option(help="Processes on this machine.", min=1, max=64)] = 1,
+    storage: Annotated[str | None, typer.Option(help="Database of the study, as a URL, shared by machines.")] = None,
+    out: Annotated[Path | None, typer.Option(help="YAML of the best; default: .stellar/tuned/MODEL.yaml.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    json_file: Json = None,
+) -> None:
+    """Search for a model's best hyper-parameters on validation; the same command goes on with a search that ended.
+
+    Every trial is a run in MLflow. The best configuration is written for `stellar train --config`.
+    """
+    from dataclasses import asdict
+
+    from experiments.terminal import bars
+    from experiments.tuning import search
+    from features.dataset import Dataset
+
+    with bars() as (console, notify):
+        tuned, written = search(
+            Dataset.open(data),
+            model,
+            as_of,
+            horizon_days,
+            trials=trials,
+            timeout_s=timeout,
+            workers=workers,
+            storage=storage,
+            out=out,
+            seed=seed,
+            device=device,
+            notify=notify,
+        )
+    before = "unknown" if tuned.default_score is None else f"{tuned.default_score:.4f}"
+    told = ", ".join(f"{count} {state}" for state, count in tuned.trials.items())
+    console.print(
+        f"{model}: validation ndcg@20 {tuned.score:.4f}, by default {before}, over {tuned.n_users:,} users; {told}"
+    )
+    for name, share in tuned.importances.items():
+        console.print(f"  {name} {tuned.specification[name]}, {share:.0%} of the differences")
+    console.print(f"best configuration in {written}")
+    write_json(json_file, {**asdict(tuned), "config": str(written)})
 
 
 def recommend(
@@ -48,3 +109,10 @@ def recommend(
     with bars() as (console, notify):
         rows = recommend_all(loaded, k, out, lambda done, of: notify("recommend", done, of, {}))
     console.print(f"{rows:,} rows for {len(loaded.users):,} users in {out}")
+
+
+def _hyper_parameters(path: Path, model: str) -> dict[str, Any]:
+    """What the YAML file says, which is about this model."""
+    from experiments.tuning import read_configuration
+
+    return read_configuration(path, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,19 +30,24 @@ def train_one(
     as_of: str | None,
     horizon_days: float | None,
     *,
+    config: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
     notify: Notify | None = None,
 ) -> dict[str, Any]:
-    """Fit ``model`` with its default hyper-parameters as of an instant, the end of the data if none is named.
+    """Fit ``model`` as of an instant, the end of the data if none is named.
 
     The model is registered without a verdict, so that it becomes champion only by force or after a comparison.
+
+    Args:
+        config: Hyper-parameters that differ from the defaults.
 
     Raises:
         StellarError: The model is unknown or the data does not reach far enough back.
     """
     check_horizon(horizon_days)
     specifications = _specifications(model, seed, device)
+    specifications[model] = {**specifications[model], **(config or {})}
     with Engine.duckdb() as engine:
         as_of_ms = dataset.last_ms + 1 if as_of is None else parse_instant(as_of, dataset, engine)
         horizon_ms = round((horizon_days or HORIZON_DAYS) * DAY_MS)

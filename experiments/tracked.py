@@ -48,7 +48,7 @@ def track(
             arm = report["arms"][name]
             tags = {ARM_TAG: name, VERDICT_TAG: _verdict(experiment, name, arm)}
             with run(
-                experiment.name, name, parent=parent, tags=tags, params=_parameters(comparison, experiment, name)
+                experiment.name, name, parent_id=parent.id, tags=tags, params=_parameters(comparison, experiment, name)
             ) as nested:
                 log_data(nested, comparison.trained.snapshot, dataset)
                 _log_arm(nested, comparison, name)

@@ -23,7 +23,7 @@ SEAMS = {
     "bentoml": {"serving/service.py"},
     "sqlalchemy": {"serving/state.py"},
     "typer": {path.relative_to(ROOT).as_posix() for path in FILES if path.parent.name == "commands"},
-    "optuna": set(),
+    "optuna": {"training/tune.py"},
     "pyspark": {"features/engine_spark.py"},
     "py4j": {"features/engine_spark.py"},
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from features.schema import DAY_MS, MISSING, EventType, Level
 from features.sequences import Histories
 from features.snapshot import Snapshot
 from training.recommender import HyperParameters, Ids, Progress, Reason, Recommender, Scores, TrainingSet, register
+from training.search_space import Between, OneOf, Space
 
 #: Candidates for the strength of the shrinkage, in purchases that the parent's opinion is worth.
 STRENGTHS = np.array([1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000, 30_000, 100_000], dtype=np.float64)
@@ -40,6 +41,10 @@ class Bestsellers(Recommender):
 
     name = "bestsellers"
     level = Level.DEMOGRAPHIC
+    space: ClassVar[Space] = {
+        "half_life_days": OneOf((None, 1.0, 3.0, 7.0, 14.0, 30.0, 90.0)),
+        "minimum_sales": Between(1, 200, log=True),
+    }
 
     class Config(HyperParameters):
         """``by``: attributes of the chain, all that users told if absent; ``[]`` is plain popularity.

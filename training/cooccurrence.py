@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +12,7 @@ from features.schema import DAY_MS, INTERACTIONS, Level
 from features.sequences import Histories
 from training.item_to_item import ItemToItem, incidence, strongest_interest, strongest_neighbours
 from training.recommender import Progress, TrainingSet, register
+from training.search_space import Between, Space
 
 
 @register
@@ -25,6 +26,7 @@ class Cooccurrence(ItemToItem):
     name = "cooccurrence"
     level = Level.BEHAVIOUR
     reason = "often_taken_with"
+    space: ClassVar[Space] = ItemToItem.space | {"half_life_days": Between(3.0, 365.0, log=True)}
 
     class Config(ItemToItem.Config):
         """``half_life_days``: interest of that age counts half."""

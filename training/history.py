@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from scipy import sparse
 from features.schema import DAY_MS, EventType, Level
 from features.sequences import Histories
 from training.recommender import HyperParameters, Ids, Progress, Reason, Recommender, Scores, TrainingSet, register
+from training.search_space import Between, OneOf, Space
 
 
 @register
@@ -27,6 +28,11 @@ class PersonalHistory(Recommender):
 
     name = "history"
     level = Level.BEHAVIOUR
+    space: ClassVar[Space] = {
+        "add_to_cart": Between(0.0, 1.0),
+        "view": Between(0.0, 1.0),
+        "half_life_days": OneOf((None, 3.0, 7.0, 14.0, 30.0, 60.0, 120.0, 240.0)),
+    }
 
     class Config(HyperParameters):
         """Weights of the event types; ``half_life_days`` None counts an old event like a new one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field
@@ -12,6 +12,7 @@ from features.schema import INTERACTIONS, EventType, Level
 from features.sequences import Histories
 from training.item_to_item import ItemToItem, incidence, strongest_interest, strongest_neighbours
 from training.recommender import Progress, Scores, TrainingSet, register
+from training.search_space import Between, Space
 
 
 @register
@@ -27,6 +28,10 @@ class LiveCooccurrence(ItemToItem):
     name = "live"
     level = Level.LIVE
     reason = "goes_with_now"
+    space: ClassVar[Space] = ItemToItem.space | {
+        "share": Between(0.01, 1.0, log=True),
+        "half_life_events": Between(0.5, 30.0, log=True),
+    }
 
     class Config(ItemToItem.Config):
         """``half_life_events``: an event that many interactions ago counts half."""

@@ -20,6 +20,7 @@ from features.schema import Level
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
+from training.search_space import Space
 
 Ids = NDArray[np.int32]
 Scores = NDArray[np.float32]
@@ -79,6 +80,8 @@ class Recommender(ABC):
     name: ClassVar[str]
     #: The level of personalisation that its answers have.
     level: ClassVar[Level]
+    #: What tuning tries; hyper-parameters that are not in it keep their defaults.
+    space: ClassVar[Space] = {}
 
     class Config(HyperParameters):
         """Hyper-parameters."""

@@ -33,6 +33,7 @@ _KIND = {"mlflow.experimentKind": "custom_model_development"}
 PARENT_TAG = "mlflow.parentRunId"
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",
@@ -178,7 +179,7 @@ def run(
     experiment: str,
     name: str,
     *,
-    parent: Run | None = None,
+    parent_id: str | None = None,
     tags: Mapping[str, Any] | None = None,
     params: Mapping[str, Any] | None = None,
 ) -> Iterator[Run]:
@@ -187,15 +188,31 @@ def run(
     It ends as FINISHED, as FAILED after an exception (whose type becomes the tag ``error``), or as KILLED after Ctrl-C.
     """
     all_tags = {**code_revision(), **(tags or {})}
-    if parent is not None:
-        all_tags[PARENT_TAG] = parent.id
+    if parent_id is not None:
+        all_tags[PARENT_TAG] = parent_id
     texts = {key: _text(value) for key, value in all_tags.items()}
     info = client().create_run(_experiment_id(experiment), run_name=name, tags=texts).info
     opened = Run(info.run_id, info.experiment_id, name)
-    status = "FAILED"
-    try:
+    with _ending(opened):
         opened.log_params(params or {})
         yield opened
+
+
+@contextmanager
+def resumed(run_id: str) -> Iterator[Run]:
+    """Open a run again that has ended, or whose process has died; it ends as in ``run``."""
+    info = client().get_run(run_id).info
+    client().update_run(run_id, status="RUNNING")
+    opened = Run(info.run_id, info.experiment_id, info.run_name)
+    with _ending(opened):
+        yield opened
+
+
+@contextmanager
+def _ending(opened: Run) -> Iterator[None]:
+    status = "FAILED"
+    try:
+        yield
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -237,4 +254,15 @@ def _text(value: Any) -> str:
     return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
 
 
-__all__ = ["PARENT_TAG", "Run", "artifact_root", "client", "mlflow", "mlflow_name", "own_name", "run", "store_uri"]
+__all__ = [
+    "PARENT_TAG",
+    "Run",
+    "artifact_root",
+    "client",
+    "mlflow",
+    "mlflow_name",
+    "own_name",
+    "resumed",
+    "run",
+    "store_uri",
+]

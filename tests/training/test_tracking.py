@@ -135,7 +135,7 @@ def test_experiments_open_in_the_view_of_trained_models(store: Path) -> None:
 def test_children_hang_under_their_parent(store: Path) -> None:
     with tracking.run("shop", "compare") as parent:
         for arm in ("a", "b"):
-            with tracking.run("shop", arm, parent=parent, tags={"arm": arm}) as child:
+            with tracking.run("shop", arm, parent_id=parent.id, tags={"arm": arm}) as child:
                 child.log_metrics({"ndcg@20": 0.1})
     assert {each.name for each in records.find_runs("shop")} == {"compare", "a", "b"}
     assert {each.name for each in records.find_runs("shop", parent=parent.id)} == {"a", "b"}
