@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import typer
 
-from commands import data, experiment, features, measure, models, service
+from commands import benchmarks, data, demo, experiment, features, models, service
 
 app = typer.Typer(
     help="E-commerce personalisation: from a shop's event log to ranked, explained and measured recommendations.",
@@ -28,8 +28,8 @@ for verb in (
     models.recommend,
     service.serve,
     service.ui,
-    measure.demo,
-    measure.benchmark,
+    demo.demo,
+    benchmarks.benchmark,
 ):
     app.command()(verb)
 

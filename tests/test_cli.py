@@ -25,6 +25,7 @@ VERBS = [
     "features build",
     "features list",
     "train",
+    "tune",
     "compare",
     "evaluate",
     "promote",
@@ -110,7 +111,7 @@ def test_without_a_verb_there_is_help(run: Run, arguments: list[str]) -> None:
         (["evaluate", "--recommendations", "x", "--data", "x", "--k", str(10**9)], ["'--k'", "1000", "'1000000000'"]),
         (["demo", "--events", "10"], ["'--events'", "1000", "'10'"]),
         (["serve", "--port", "70000"], ["'--port'", "65535", "'70000'"]),
-        (["benchmark", "nope"], ["benchmark must be a known one", "'nope'", "choose simulated-shop"]),
+        (["benchmark", "nope"], ["benchmark must be a known one", "'nope'", "choose one of simulated-shop"]),
     ],
 )
 def test_wrong_arguments(refused: Callable[..., str], arguments: list[str], parts: list[str]) -> None:

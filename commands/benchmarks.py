@@ -1,0 +1,96 @@
+"""`stellar benchmark NAME`: what each one needs, and where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from commands.options import Json, write_json
+
+#: Below this a benchmark says nothing.
+_FEWEST_EVENTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What was asked for; None where the benchmark decides."""
+
+    data: Path | None
+    seeds: int | None
+    events: int | None
+    notify: Callable[..., None]
+
+    def folder(self) -> Path:
+        """The folder of published data."""
+        from features.errors import ConfigError, NotFoundError
+
+        if self.data is None:
+            raise ConfigError("--data", "is required", mend="name the folder of the published data")
+        if not self.data.is_dir():
+            raise NotFoundError("--data", "must be a folder", str(self.data))
+        return self.data
+
+    def seed_range(self, default: int) -> range:
+        """As many seeds as were asked for."""
+        return range(self.seeds or default)
+
+
+def _simulated_shop(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.simulated_shop import benchmark_simulated_shop, render_benchmark
+
+    return benchmark_simulated_shop(asked.seed_range(5), asked.events or 200_000, asked.notify), render_benchmark
+
+
+def _features(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.features.run import benchmark_features, render_features
+
+    return benchmark_features(asked.events or 20_000_000, notify=asked.notify), render_features
+
+
+def _leave_one_out(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.published.leave_one_out import benchmark_leave_one_out
+    from experiments.benchmarks.published.render import render_leave_one_out
+
+    return benchmark_leave_one_out(asked.folder(), asked.seed_range(3), asked.notify), render_leave_one_out
+
+
+def _split(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.published.render import render_split
+    from experiments.benchmarks.published.split import benchmark_split
+
+    return benchmark_split(asked.folder(), asked.seed_range(3), asked.notify), render_split
+
+
+_BENCHMARKS: dict[str, tuple[str, Callable[[_Asked], tuple[dict[str, Any], Any]]]] = {
+    "simulated-shop": ("what the arms find where the truth is known; --seeds shops of --events", _simulated_shop),
+    "features": ("the feature pipeline's speed, against SQL by hand and pandas; --events", _features),
+    "leave-one-out": ("each user's last item; --data FOLDER with sequences.parquet, --seeds", _leave_one_out),
+    "split": ("pairs held out; --data FOLDER with train.parquet and test.parquet, --seeds", _split),
+}
+
+
+def benchmark(
+    name: Annotated[
+        str, typer.Argument(help="; ".join(f"{name}: {about}" for name, (about, _) in _BENCHMARKS.items()))
+    ],
+    data: Annotated[Path | None, typer.Option(help="Folder of published data.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions; default 5 shops, 3 of published data.", min=1)] = None,
+    events: Annotated[int | None, typer.Option(help="Simulated; default 200,000 a shop, features 20,000,000.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Measure the platform: what it finds where the truth is known, on published data, and how fast it is."""
+    from experiments.terminal import bars
+    from features.errors import ConfigError, NotFoundError
+
+    if name not in _BENCHMARKS:
+        raise NotFoundError("benchmark", "must be a known one", name, f"choose one of {', '.join(_BENCHMARKS)}")
+    if events is not None and events < _FEWEST_EVENTS:
+        raise ConfigError("--events", f"must be at least {_FEWEST_EVENTS}", events)
+    with bars() as (console, notify):
+        result, render = _BENCHMARKS[name][1](_Asked(data, seeds, events, notify))
+    console.print(render(result))
+    write_json(json_file, result)
