@@ -203,6 +203,7 @@ def test_top_k_is_a_stable_sort() -> None:
     "name_and_config",
     [
         ("cooccurrence", {}),
+        ("linear", {"ridge": 1.0}),
         ("live", {}),
         ("transformer", {"width": 16, "epochs": 12, "length": 16, "learning_rate": 1e-2, "dropout": 0.0}),
     ],

@@ -1,0 +1,50 @@
+"""The models that take part in published benchmarks: by name, with their defaults only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.blend import Blend
+from training.recommender import Recommender
+from training.train import build_models
+
+Arms = Mapping[str, Mapping[str, Any]]
+
+#: Sequences in time order, each user's last item held out.
+LEAVE_ONE_OUT: Arms = {
+    "bestsellers": {"model": "bestsellers"},
+    "linear": {"model": "linear"},
+    "transformer": {"model": "transformer"},
+    "blend": {"model": "blend", "parts": ("linear", "transformer")},
+}
+
+#: Pairs without an order.
+SPLIT: Arms = {
+    "bestsellers": {"model": "bestsellers"},
+    "spectral": {"model": "spectral"},
+}
+
+
+def seeded(arms: Arms, seed: int) -> dict[str, Recommender]:
+    """Unfitted models in the order in which they are fitted; those whose training is random get ``seed``."""
+    built = build_models(arms)
+    return {
+        name: type(model)(**{**model.config.model_dump(), "seed": seed}) if is_random(model) else model
+        for name, model in built.items()
+    }
+
+
+def is_random(model: Recommender) -> bool:
+    """Whether another seed gives another model; a blend is as random as its parts."""
+    return "seed" in type(model.config).model_fields
+
+
+def depends_on_seed(name: str, models: Mapping[str, Recommender]) -> bool:
+    """Whether the model, or a part that it blends, is random."""
+    model = models[name]
+    parts = model.config.parts if isinstance(model, Blend) else ()
+    return is_random(model) or any(is_random(models[part]) for part in parts)
+
+
+__all__ = ["LEAVE_ONE_OUT", "SPLIT", "Arms", "depends_on_seed", "is_random", "seeded"]

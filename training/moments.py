@@ -1,0 +1,95 @@
+"""Past and future, moment by moment: what regressions of what comes next are computed from."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from features.schema import INTERACTIONS, EventType
+from features.sequences import Histories, Int64s
+from training.item_to_item import INTEREST
+
+#: What weighs less than this is left out of moments.
+NEGLIGIBLE = 0.01
+
+#: Events whose moments are counted at a time.
+EVENTS_AT_ONCE = 500_000
+
+#: Where fewer of the users with two events or more have them at two instants, there is no order to learn.
+ORDERED_FROM = 0.5
+
+
+def moments(events: Histories, n_items: int, forget: float, ahead: float) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """``S'S`` and ``S'T`` of ``training.linear.Linear``, each (n_items, n_items) float32.
+
+    Args:
+        events: Of known items only; their weights are ``event_weights``.
+    """
+    gram = cross = sparse.csr_array((n_items, n_items), dtype=np.float32)
+    stops = np.searchsorted(events.offsets, np.arange(EVENTS_AT_ONCE, len(events.items), EVENTS_AT_ONCE))
+    borders = np.unique([0, *stops, len(events)])
+    for first, stop in pairwise(borders.tolist()):
+        s, t = _moment_rows(events.take(np.arange(first, stop)), n_items, forget, ahead)
+        gram, cross = gram + s.T @ s, cross + s.T @ t
+    return sparse.csr_array(gram), sparse.csr_array(cross)
+
+
+def _moment_rows(
+    events: Histories, n_items: int, forget: float, ahead: float
+) -> tuple[sparse.csr_array, sparse.csr_array]:
+    """``S`` and ``T``: one row per step, empty where nothing follows it."""
+    steps, first, last = user_steps(events)
+    weights = event_weights(events)
+    sides = []
+    for factor, nearest, away in ((forget, steps, 1), (ahead, steps - 1, -1)):
+        reach = 1 if factor == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(factor))
+        moment = nearest[:, None] + away * np.arange(reach)
+        inside = (moment >= first[:, None]) & (moment < last[:, None])
+        values = np.broadcast_to(weights[:, None] * factor ** np.arange(reach), moment.shape)
+        items = np.broadcast_to(events.items[:, None], moment.shape)
+        cells = (values[inside].astype(np.float32), (moment[inside], items[inside]))
+        sides.append(sparse.csr_array(cells, shape=(int(steps.max(initial=-1)) + 1, n_items)))
+    return sides[0], sides[1]
+
+
+def user_steps(events: Histories) -> tuple[Int64s, Int64s, Int64s]:
+    """(m,) each: the number of the event's instant through the whole batch, of its user's first and last instant.
+
+    What happened at one instant has no order, and is one step.
+    """
+    begins = np.zeros(len(events.items), dtype=bool)
+    begins[events.offsets[:-1][events.lengths > 0]] = True
+    steps = np.cumsum(begins | np.append(True, np.diff(events.ts) != 0)[: len(begins)]) - 1
+    of_user = events.lengths > 0
+    first, last = (steps[at[of_user]] for at in (events.offsets[:-1], events.offsets[1:] - 1))
+    lengths = events.lengths[of_user]
+    return steps, np.repeat(first, lengths), np.repeat(last, lengths)
+
+
+def is_ordered(events: Histories) -> bool:
+    """Whether enough users have more than one instant: a published list of pairs has none."""
+    _, first, last = user_steps(events)
+    several = events.lengths >= 2
+    ends = events.offsets[1:][several] - 1
+    return bool((last[ends] > first[ends]).mean() >= ORDERED_FROM) if several.any() else True
+
+
+def event_weights(events: Histories) -> NDArray[np.float32]:
+    """(m,) what each event says of the interest in its item, relative to a purchase."""
+    weights = np.zeros(len(EventType), dtype=np.float32)
+    for event_type, value in INTEREST.items():
+        weights[event_type.code] = value
+    return weights[events.event_types]
+
+
+def interactions(histories: Histories, n_items: int) -> Histories:
+    """Only events that show preference for an item that is known."""
+    shown = np.isin(histories.event_types, [event_type.code for event_type in INTERACTIONS])
+    return histories.where(shown & (histories.items >= 0) & (histories.items < n_items))
+
+
+__all__ = ["event_weights", "interactions", "is_ordered", "moments", "user_steps"]
