@@ -105,7 +105,16 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
     models = build_models(experiment.models)
     policy = PolicyConfig.model_validate(experiment.policy)
     horizon_ms = until_ms - as_of_ms
-    trained = train(engine, dataset, models, as_of_ms, horizon_ms, notify, live_fresh_s=policy.live_fresh_s)
+    trained = train(
+        engine,
+        dataset,
+        models,
+        as_of_ms,
+        horizon_ms,
+        notify,
+        live_fresh_s=policy.live_fresh_s,
+        segments=experiment.segments,
+    )
     seconds = dict(trained.seconds)
     started = time.perf_counter()
     asked = ask(engine, dataset, trained.snapshot, until_ms, experiment.replay)

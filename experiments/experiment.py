@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from experiments.verdict import MIN_USERS
 from features.errors import ConfigError, InputError, NotFoundError
+from features.segments.definitions import SegmentRule
 from features.split import Group, Moment
 from serving.policy import PolicyConfig
 from training.recommender import config_error
@@ -38,6 +39,8 @@ class Experiment(BaseModel):
         control: The arm that the others must beat.
         arms: By name: ``{model: NAME, hyper-parameters}`` or ``{recommendations: FILE}``.
         register: Arms whose bundles are registered; the blends if absent, else all models but the control.
+        segments: Rules of segments, or the YAML file that has them, relative to the experiment's file: models may group
+            users by them, and the service says who belongs to which.
         policy: Configuration of the registered bundles' policy.
     """
 
@@ -54,11 +57,20 @@ class Experiment(BaseModel):
     control: str
     arms: dict[str, dict[str, Any]] = Field(min_length=2)
     register_: tuple[str, ...] | None = Field(default=None, alias="register")
+    segments: tuple[SegmentRule, ...] | Path | None = None
     policy: dict[str, Any] = {}
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200)
     min_users: int = Field(default=MIN_USERS, ge=1)
     seed: int = Field(default=0, ge=0)
+
+    @field_validator("segments", mode="before")
+    @classmethod
+    def _rules_or_file(cls, value: object) -> object:
+        """Complaints are about what was meant, not about all that it could have been."""
+        if isinstance(value, list):
+            return tuple(SegmentRule.model_validate(rule) for rule in value)
+        return Path(value) if isinstance(value, str) else value
 
     @field_validator("as_of", mode="before")
     @classmethod
@@ -138,7 +150,8 @@ def read_experiment(path: Path) -> Experiment:
         name: {"recommendations": folder / arm["recommendations"]} if "recommendations" in arm else arm
         for name, arm in experiment.arms.items()
     }
-    return experiment.model_copy(update={"data": folder / experiment.data, "arms": arms})
+    segments = folder / experiment.segments if isinstance(experiment.segments, Path) else experiment.segments
+    return experiment.model_copy(update={"data": folder / experiment.data, "arms": arms, "segments": segments})
 
 
 __all__ = ["METRICS", "Experiment", "make_experiment", "read_experiment"]

@@ -1,107 +1,63 @@
-"""The same features from events that come one by one: in any order, any number of times, for one user or one item.
+"""The same features from events that come one by one: in any order, any number of times, for one user.
 
-A fold keeps what ``aggregate`` adds up, for one id. Rows are read at the borders between days (see ``features.cells``):
-until its day is over, an event counts as of the border that comes next.
+A fold keeps what ``aggregate`` adds up, for one id; it begins with nothing, or with what a snapshot knew of the id
+(``features.known``). Rows are read at the borders between days (see ``features.cells``): until its day is over, an
+event counts as of the border that comes next.
 """
 
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from features.affinities import POINTS
-from features.catalogue import BAND_BORDERS_CENTS, Catalogue, band_labels, top_category
+from features.catalogue import band_labels
 from features.cells import Cells, day_of, shift_ms
 from features.consent import CHANNEL, Consents
-from features.declarations import HOURS, Affinity, Amount, Condition, Counter, Feature, Read, Stream
-from features.definitions import (
-    ACTIVITY,
-    AFFINITIES,
-    ITEM_COUNTERS,
-    ITEM_FEATURES,
-    USER_COUNTERS,
-    USER_FEATURES,
-    counters_of,
-)
-from features.derived import Population, Values
-from features.ids import Vocabulary
-from features.readings import item_values, user_values
+from features.declarations import Affinity, Stream
+from features.definitions import ACTIVITY, AFFINITIES, USER_COUNTERS, USER_FEATURES, counters_of
+from features.derived import Population
+from features.folded import Seen, Tally, is_new, plain
+from features.ids import UNKNOWN, Vocabulary
+from features.listings import Event, Listed, Listings, band
+from features.online_items import ItemFold
+from features.readings import user_values
 from features.schema import DAY_MS, INTERACTIONS, SESSION_GAP_S, Columns, EventType, Purpose
 
-#: An event in the contract's columns; what is missing may be absent or None.
-Event = Mapping[str, Any]
+#: Label and day to the points that it got.
+Points = dict[tuple[str, int], int]
 
-Counts = dict[int, dict[str, int]]
-
-#: What was taken in already: ids of events and keys of impressions.
-Seen = set[str | tuple[str, str, int]]
+#: First and last instant of a session, both in it.
+Span = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """How an item stood when an event happened; None where nothing was known."""
+@dataclass(frozen=True)
+class Past:
+    """What a snapshot knew of one id, added up; days end as the snapshot's do.
 
-    category_top: str | None = None
-    brand: str | None = None
-    list_cents: int | None = None
+    Attributes:
+        counts: (day, counter of events, number).
+        shown: (day, number) of impressions.
+        points: Label column to (label, day, points), each label and day at most once.
+        orders: (order as the log names it, day of its last line).
+        items: (item, day) of interactions.
+        sessions: (day, number of sessions that began).
+        spans: The sessions of which it is known when they were, in order; the last is among them if anything that comes
+            could belong to it.
+    """
 
-
-class Listings:
-    """The listing of every item at every instant; of a catalogue as of its instant."""
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        rows = catalogue.rows
-        self._from_ms: defaultdict[str, list[int]] = defaultdict(list)
-        self._listings: defaultdict[str, list[Listing]] = defaultdict(list)
-        tops = top_category(rows[Columns.CATEGORY])
-        columns = (
-            rows[Columns.ITEM_ID],
-            rows[Columns.VALID_FROM],
-            tops,
-            rows[Columns.BRAND],
-            rows[Columns.PRICE_CENTS],
-        )
-        for item, valid_from, top, brand, cents in zip(*columns, strict=True):
-            self._from_ms[item].append(int(valid_from))
-            listing = Listing(top, None if pd.isna(brand) else brand, None if pd.isna(cents) else int(cents))
-            self._listings[item].append(listing)
-
-    def at(self, item_id: str | None, ts: int) -> Listing:
-        """The listing that held at ``ts``."""
-        if item_id is None:
-            return Listing()
-        place = bisect_right(self._from_ms.get(item_id, []), ts)
-        return self._listings[item_id][place - 1] if place else Listing()
-
-
-def amount(counter: Counter, event: Event, listing: Listing) -> int:
-    """What an event adds to a counter of events."""
-    if EventType(event[Columns.EVENT_TYPE]) not in counter.events:
-        return 0
-    ts, price = int(event[Columns.TS]), _whole(event, Columns.UNIT_PRICE_CENTS)
-    match counter.condition:
-        case None:
-            holds = True
-        case Condition.WEEKEND:
-            holds = (ts // DAY_MS + 3) % 7 >= 5
-        case Condition.LISTED:
-            holds = price is not None and listing.list_cents is not None
-        case Condition.DISCOUNTED:
-            holds = price is not None and listing.list_cents is not None and price < listing.list_cents
-        case part:
-            first, last = HOURS[part]
-            holds = first <= ts % DAY_MS // 3_600_000 < last
-    if not holds:
-        return 0
-    units = _units(event)
-    return {Amount.ONE: 1, Amount.UNITS: units, Amount.CENTS: units * (price or 0)}[counter.amount]
+    counts: Sequence[tuple[int, str, int]] = ()
+    shown: Sequence[tuple[int, int]] = ()
+    points: Mapping[str, Sequence[tuple[str, int, int]]] = field(default_factory=dict)
+    orders: Sequence[tuple[str, int]] = ()
+    items: Sequence[tuple[str, int]] = ()
+    sessions: Sequence[tuple[int, int]] = ()
+    spans: Sequence[Span] = ()
 
 
 @dataclass
@@ -115,17 +71,42 @@ class UserFold:
     """
 
     as_of_ms: int
-    listings: Listings
+    listings: Listed
     consents: Consents = field(default_factory=lambda: Consents.parse(None))
     _seen: Seen = field(default_factory=set)
-    _counts: Counts = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
-    _shown: Counts = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
-    _points: dict[str, dict[tuple[str, int], int]] = field(
-        default_factory=lambda: defaultdict(lambda: defaultdict(int))
-    )
+    _counts: Tally = field(default_factory=Tally)
+    _shown: Tally = field(default_factory=Tally)
+    _points: dict[str, Points] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
     _orders: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     _items: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
-    _sessions: list[tuple[int, int]] = field(default_factory=list)
+    _sessions: list[Span] = field(default_factory=list)
+    #: Day to sessions that a snapshot counted over those that begin in its spans.
+    _uncounted: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+
+    @classmethod
+    def after(cls, past: Past, as_of_ms: int, listings: Listed, consents: Consents) -> UserFold:
+        """A fold that goes on from what a snapshot knew, which was read under the same consents.
+
+        After events that the snapshot has not read, its rows are those of a fold of all events. Sessions alone may
+        differ, and only if what comes late lies among activity without items, whose instants no snapshot keeps.
+        """
+        fold = cls(as_of_ms, listings, consents)
+        for day, name, number in past.counts:
+            fold._counts.add(day, name, number)
+        for day, number in past.shown:
+            fold._shown.add(day, "impressions", number)
+        for column, told in past.points.items():
+            fold._points[column] = defaultdict(int, {(label, day): number for label, day, number in told})
+        for order, day in past.orders:
+            fold._orders[order].add(day)
+        for item, day in past.items:
+            fold._items[item].add(day)
+        fold._sessions = list(past.spans)
+        for day, number in past.sessions:
+            fold._uncounted[day] += number
+        for start, _ in fold._sessions:
+            fold._uncounted[fold._day(start)] -= 1
+        return fold
 
     def fold(self, event: Event) -> None:
         """Take in an event of this id; one that was seen before changes nothing."""
@@ -136,11 +117,11 @@ class UserFold:
         self._seen.add(event[Columns.EVENT_ID])
         day, item = self._day(ts), event.get(Columns.ITEM_ID)
         listing = self.listings.at(item, ts)
-        _count(self._counts[day], USER_COUNTERS, event, listing)
+        self._counts.count(day, USER_COUNTERS, event, listing)
         labels = {
             "category_top": listing.category_top,
             "brand": listing.brand,
-            "price_band": _band(_whole(event, Columns.UNIT_PRICE_CENTS), listing),
+            "price_band": band(event, listing),
             "channel": properties[CHANNEL] if isinstance(properties.get(CHANNEL), str) else None,
         }
         for affinity in AFFINITIES:
@@ -148,17 +129,22 @@ class UserFold:
             if label is not None and points:
                 self._points[affinity.label][label, day] += points
         if kind is EventType.PURCHASE:
-            order = event.get(Columns.ORDER_ID)
-            self._orders[f"@{ts}" if order is None else f"#{order}"].add(day)
+            self._orders[order_key(event)].add(day)
         if kind in INTERACTIONS and item is not None:
             self._items[item].add(day)
         if kind in ACTIVITY:
-            self._sessions = _joined([*self._sessions, (ts, ts)])
+            self._sessions.append((ts, ts))
 
     def show(self, impression: Event) -> None:
         """Take in an impression; one that was seen before changes nothing."""
-        if Purpose.PERSONALISATION in self.consents.purposes and _is_new(impression, self._seen):
-            self._shown[self._day(int(impression[Columns.TS]))]["impressions"] += 1
+        if Purpose.PERSONALISATION in self.consents.purposes and is_new(impression, self._seen):
+            self._shown.add(self._day(int(impression[Columns.TS])), "impressions")
+
+    def show_by_day(self, shown: Iterable[tuple[int, int]]) -> None:
+        """Take in (day, number) of impressions that were not told one by one; days are numbered as in ``Past``."""
+        if Purpose.PERSONALISATION in self.consents.purposes:
+            for day, number in shown:
+                self._shown.add(day, "impressions", number)
 
     def with_visitors(self, visitors: Iterable[UserFold]) -> UserFold:
         """What is known of a user together with the visitors that turned out to be them; nobody is changed by it.
@@ -171,17 +157,17 @@ class UserFold:
             if part.consents != self.consents or shift_ms(part.as_of_ms) != shift_ms(self.as_of_ms):
                 raise ValueError("a user and their visitors are folded under the same consents and the same days")
             whole._seen |= part._seen
-            for mine, theirs in ((whole._counts, part._counts), (whole._shown, part._shown)):
-                for day, counts in theirs.items():
-                    for name, count in counts.items():
-                        mine[day][name] += count
+            whole._counts.take(part._counts)
+            whole._shown.take(part._shown)
             for label, points in part._points.items():
                 for key, count in points.items():
                     whole._points[label][key] += count
             for own, other in ((whole._orders, part._orders), (whole._items, part._items)):
                 for name, days in other.items():
                     own[name] |= days
-            whole._sessions = _joined([*whole._sessions, *part._sessions])
+            whole._sessions += part._sessions
+            for day, number in part._uncounted.items():
+                whole._uncounted[day] += number
         return whole
 
     def row(self, now_ms: int, population: Population, listed: Container[str]) -> dict[str, Any]:
@@ -194,26 +180,34 @@ class UserFold:
             listed: The items that the snapshot knows.
         """
         today = self._day(now_ms - 1) + 1
-        started: defaultdict[int, int] = defaultdict(int)
-        last_lines: defaultdict[int, int] = defaultdict(int)
+        sessions, orders = Tally(), Tally()
+        self._sessions = _joined(self._sessions)
         for start, _ in self._sessions:
-            started[self._day(start)] += 1
+            sessions.add(self._day(start), "sessions")
+        for day, number in self._uncounted.items():
+            if number:
+                sessions.add(day, "sessions", number)
         for days in self._orders.values():
             before = [day for day in days if day < today]
             if before:
-                last_lines[max(before)] += 1
+                orders.add(max(before), "orders")
         cells = {
-            Stream.EVENTS: _cells(self._counts, counters_of(USER_COUNTERS)[Stream.EVENTS], today),
-            Stream.IMPRESSIONS: _cells(self._shown, ["impressions"], today),
-            Stream.SESSIONS: _cells({day: {"sessions": n} for day, n in started.items()}, ["sessions"], today),
-            Stream.ORDERS: _cells({day: {"orders": n} for day, n in last_lines.items()}, ["orders"], today),
+            Stream.EVENTS: self._counts.cells(counters_of(USER_COUNTERS)[Stream.EVENTS], today),
+            Stream.IMPRESSIONS: self._shown.cells(["impressions"], today),
+            Stream.SESSIONS: sessions.cells(["sessions"], today),
+            Stream.ORDERS: orders.cells(["orders"], today),
         }
         labels = {affinity.label: self._labels(affinity.label, affinity.name, population) for affinity in AFFINITIES}
         affinities = {name: self._label_cells(name, vocabulary, today) for name, vocabulary in labels.items()}
-        distinct = sum(1 for item, days in self._items.items() if min(days) < today and item in listed)
+        touched = [item for item, days in self._items.items() if min(days) < today]
+        # One look-up of many is much faster than many of one.
+        known = (
+            listed.encode(touched) != UNKNOWN if isinstance(listed, Vocabulary) else [one in listed for one in touched]
+        )
+        distinct = np.count_nonzero(known)
         values = user_values(cells, affinities, labels, np.array([distinct]), today, 1, population, learn=False)
         refused = _refused(self.consents, population)
-        return {name: None if name in refused else value for name, value in _plain(values).items()}
+        return {name: None if name in refused else value for name, value in plain(values).items()}
 
     def _day(self, ts: int) -> int:
         return (ts + shift_ms(self.as_of_ms)) // DAY_MS
@@ -224,68 +218,16 @@ class UserFold:
         return Vocabulary(sorted({label for label, _ in self._points[column]} | set(population.labels.get(name, ()))))
 
     def _label_cells(self, column: str, labels: Vocabulary, today: int) -> Cells:
-        told = [(labels.code(label), day, n) for (label, day), n in self._points[column].items() if day < today]
-        rows, days, points = (np.array(part, dtype=np.int64) for part in zip(*told, strict=True)) if told else _EMPTY
-        return Cells.of(rows, days, {POINTS: points})
+        told = [(label, day, n) for (label, day), n in self._points[column].items() if day < today]
+        names, days, points = zip(*told, strict=True) if told else ((), (), ())
+        rows = labels.encode(names).astype(np.int64)
+        return Cells.of(rows, np.array(days, dtype=np.int64), {POINTS: np.array(points, dtype=np.int64)})
 
 
-@dataclass
-class ItemFold:
-    """Everything added up about one item, from events and impressions of users who may be read."""
-
-    as_of_ms: int
-    item_id: str
-    _seen: Seen = field(default_factory=set)
-    _counts: Counts = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
-    _shown: Counts = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
-    _bought: dict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
-
-    def fold(self, event: Event) -> None:
-        """Take in an event about the item, under the id of the user behind it; a repeated one changes nothing."""
-        if event[Columns.EVENT_ID] in self._seen:
-            return
-        self._seen.add(event[Columns.EVENT_ID])
-        day = self._day(int(event[Columns.TS]))
-        _count(self._counts[day], ITEM_COUNTERS, event, Listing())
-        if event[Columns.EVENT_TYPE] == EventType.PURCHASE:
-            self._bought[event[Columns.USER_ID], day] += 1
-
-    def show(self, impression: Event) -> None:
-        """Take in an impression of the item; a repeated one changes nothing."""
-        if _is_new(impression, self._seen):
-            self._shown[self._day(int(impression[Columns.TS]))]["impressions"] += 1
-
-    def row(self, now_ms: int, population: Population, catalogue: Catalogue) -> dict[str, Any]:
-        """Every declared item feature as of the border that is not before ``now_ms``; the item is in the catalogue."""
-        today = self._day(now_ms - 1) + 1
-        buyers = Vocabulary(sorted({user for user, _ in self._bought}))
-        bought = [(buyers.code(user), day, n) for (user, day), n in self._bought.items() if day < today]
-        rows, days, lines = (np.array(part, dtype=np.int64) for part in zip(*bought, strict=True)) if bought else _EMPTY
-        latest = catalogue.latest.loc[self.item_id]
-        cents = latest[Columns.PRICE_CENTS]
-        values = item_values(
-            {
-                Stream.EVENTS: _cells(self._counts, counters_of(ITEM_COUNTERS)[Stream.EVENTS], today),
-                Stream.IMPRESSIONS: _cells(self._shown, ["impressions"], today),
-            },
-            Cells.of(rows, days, {POINTS: lines}),
-            max(len(buyers), 1),
-            np.array([today - 1 - self._day(int(catalogue.listed_ms[self.item_id]))], dtype=np.float64),
-            np.array([np.nan if pd.isna(cents) else float(cents)]),
-            np.array([latest[Columns.CATEGORY]], dtype=object),
-            np.zeros(1, dtype=np.int64),
-            today,
-            1,
-            population,
-            learn=False,
-        )
-        return _plain(values)
-
-    def _day(self, ts: int) -> int:
-        return (ts + shift_ms(self.as_of_ms)) // DAY_MS
-
-
-_EMPTY = tuple(np.zeros(0, dtype=np.int64) for _ in range(3))
+def order_key(event: Event) -> str:
+    """The order that a purchase is a line of: its id after ``#``, or its instant after ``@`` where it tells none."""
+    order = event.get(Columns.ORDER_ID)
+    return f"@{int(event[Columns.TS])}" if order is None else f"#{order}"
 
 
 def border_ms(as_of_ms: int, now_ms: int) -> int:
@@ -293,51 +235,15 @@ def border_ms(as_of_ms: int, now_ms: int) -> int:
     return day_of(now_ms + shift_ms(as_of_ms)) * DAY_MS - shift_ms(as_of_ms)
 
 
-def _cells(counts: Mapping[int, Mapping[str, int]], names: Sequence[str], today: int) -> Cells:
-    days = sorted(day for day in counts if day < today)
-    values = {name: np.array([counts[day].get(name, 0) for day in days], dtype=np.int64) for name in names}
-    return Cells.of(np.zeros(len(days), np.int64), np.array(days, dtype=np.int64), values)
-
-
-def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def _joined(spans: Iterable[Span]) -> list[Span]:
     """Spans of time in order, those nearer to each other than a session's gap as one."""
-    joined: list[tuple[int, int]] = []
+    joined: list[Span] = []
     for start, end in sorted(spans):
         if joined and start - joined[-1][1] < SESSION_GAP_S * 1000:
             joined[-1] = joined[-1][0], max(joined[-1][1], end)
         else:
             joined.append((start, end))
     return joined
-
-
-def _count(counts: dict[str, int], counters: Iterable[Counter], event: Event, listing: Listing) -> None:
-    for counter in counters:
-        if counter.stream is Stream.EVENTS and (added := amount(counter, event, listing)):
-            counts[counter.name] += added
-
-
-def _is_new(impression: Event, seen: Seen) -> bool:
-    """Whether an impression was not there yet; now it is."""
-    key = (impression[Columns.REQUEST_ID], impression[Columns.SURFACE], int(impression[Columns.RANK]))
-    if key in seen:
-        return False
-    seen.add(key)
-    return True
-
-
-def _whole(event: Event, column: str) -> int | None:
-    value = event.get(column)
-    return None if value is None or pd.isna(value) else int(value)
-
-
-def _units(event: Event) -> int:
-    quantity = _whole(event, Columns.QUANTITY)
-    return 1 if quantity is None else quantity
-
-
-def _band(price: int | None, listing: Listing) -> str | None:
-    cents = listing.list_cents if price is None else price
-    return None if cents is None else band_labels()[bisect_right(BAND_BORDERS_CENTS, cents)]
 
 
 def _refused(consents: Consents, population: Population) -> set[str]:
@@ -354,23 +260,4 @@ def _refused(consents: Consents, population: Population) -> set[str]:
     return refused
 
 
-#: Features in whole days, missing where there are none: floats while they are computed.
-_WHOLE_DAYS = {
-    declared.name
-    for declared in (*USER_FEATURES, *ITEM_FEATURES)
-    if declared.name == "age_days"
-    or (isinstance(declared, Feature) and declared.read in (Read.DAYS_SINCE_FIRST, Read.DAYS_SINCE_LAST))
-}
-
-
-def _plain(values: Values) -> dict[str, Any]:
-    """The only row as plain Python values; None where a number is missing."""
-    row: dict[str, Any] = {}
-    for name, column in values.items():
-        value = column.tolist()[0]
-        missing = isinstance(value, float) and np.isnan(value)
-        row[name] = None if missing else int(value) if name in _WHOLE_DAYS else value
-    return row
-
-
-__all__ = ["ItemFold", "Listing", "Listings", "UserFold", "amount", "border_ms"]
+__all__ = ["ItemFold", "Listings", "Past", "Points", "Span", "UserFold", "border_ms", "order_key"]

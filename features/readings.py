@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,13 +105,14 @@ def _read(
                 first = declared.read is Read.DAYS_SINCE_FIRST
                 values[declared.name] = of.days_since(declared.counter, today, n, first=first)
     for counter, features in sums.items():
-        table = _weights(features)
+        table = _weights(tuple(features))
         read = cells[streams[counter]].sums(counter, table, today, n)
         values |= {feature.name: read[:, column] for column, feature in enumerate(features)}
     return values
 
 
-def _weights(features: Sequence[Feature]) -> NDArray[np.int64]:
+@cache
+def _weights(features: tuple[Feature, ...]) -> NDArray[np.int64]:
     """(ages, k) int64: what a row of each age in days counts for each feature.
 
     The last age stands for all older ones.

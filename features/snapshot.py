@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -100,7 +100,7 @@ class Snapshot:
         sequences = {name: getattr(self.sequences, name) for name in _SEQUENCES}
         counts = sparse.csr_matrix(self.interactions)
         with ThreadPoolExecutor() as pool:  # hashing and writing let other threads run
-            written = [
+            written: list[Future[Any]] = [
                 pool.submit(lambda: self.digest),
                 pool.submit(self.user_matrix.to_parquet, folder / "user_matrix.parquet"),
                 pool.submit(self.item_matrix.to_parquet, folder / "item_matrix.parquet"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -84,6 +85,12 @@ class RecommendRequest(Body):
     attributes: dict[Id, Attribute] = Field({}, max_length=100, description="Demographics of a user not known yet.")
     item_id: Id | None = Field(None, description="The item that the user looks at.")
     exclude: list[Id] = Field([], max_length=1_000, description="Items that must not be shown.")
+
+
+class ProfileRequest(Body):
+    """Whose profile."""
+
+    user_id: Id
 
 
 class PostedEvent(Body):
@@ -239,6 +246,17 @@ def parse_recommend(body: bytes) -> RecommendRequest:
     """
     try:
         return RecommendRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise _first_complaint(error) from None
+
+
+def parse_profile(query: Sequence[tuple[str, str]]) -> ProfileRequest:
+    """Read the names and values of the query of ``GET /profile``; InputError for what breaks a rule."""
+    names = [name for name, _ in query]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(twice, "must be given once", names.count(twice), "leave the others out")
+    try:
+        return ProfileRequest.model_validate(dict(query))
     except ValidationError as error:
         raise _first_complaint(error) from None
 

@@ -88,8 +88,13 @@ def ages(question: Histories, told: Mapping[str, str], snapshot_fresh_s: int) ->
 
 
 def _age(question: Histories, known_ms: int, fresh_s: int) -> Age:
+    return age_of(int(question.as_of_ms[0]), known_ms, fresh_s)
+
+
+def age_of(now_ms: int, known_ms: int, fresh_s: int) -> Age:
+    """The age of what was known at an instant; stale after ``fresh_s`` seconds."""
     # A snapshot that is dated ahead of the server's clock is as fresh as can be.
-    age_ms = max(0, int(question.as_of_ms[0]) - known_ms)
+    age_ms = max(0, now_ms - known_ms)
     return Age(freshness=Freshness.STALE if age_ms > 1_000 * fresh_s else Freshness.FRESH, age_ms=age_ms)
 
 
@@ -105,4 +110,4 @@ def _attribute(value: str, told: str | None, snapshot: Age) -> AttributeAge:
     return AttributeAge(freshness=snapshot.freshness, age_ms=snapshot.age_ms, source=Source.SNAPSHOT)
 
 
-__all__ = ["SNAPSHOT_FRESH_S", "Age", "Ages", "AttributeAge", "Freshness", "Source", "ages"]
+__all__ = ["SNAPSHOT_FRESH_S", "Age", "Ages", "AttributeAge", "Freshness", "Source", "age_of", "ages"]

@@ -12,6 +12,31 @@ if TYPE_CHECKING:
 Said = Callable[[list[str]], Iterable[tuple[str, str, int]]]
 
 
+#: ids -> (visitor, user, instants when it was last said and last taken back, -1 for never), as in ``Said``.
+Told = Callable[[list[str]], Iterable[tuple[str, str, int, int]]]
+
+#: ids -> (visitor, user, instant) of the merges that a snapshot knew of; one of the two is among the ids.
+Links = Callable[[Iterable[str]], Iterable[tuple[str, str, int]]]
+
+
+def no_links(ids: Iterable[str]) -> Iterable[tuple[str, str, int]]:
+    """Of no snapshot."""
+    return ()
+
+
+def standing(told: Told, links: Links) -> Said:
+    """What was told here, and before it what a snapshot knew; what is taken back here counts against both."""
+
+    def said(ids: list[str]) -> list[tuple[str, str, int]]:
+        pairs = {(visitor, user): (ts, -1) for visitor, user, ts in links(ids)}
+        for visitor, user, said_ms, unsaid_ms in told(ids):
+            earlier_ms, _ = pairs.get((visitor, user), (-1, -1))
+            pairs[visitor, user] = max(said_ms, earlier_ms), unsaid_ms
+        return [(visitor, user, ts) for (visitor, user), (ts, unsaid_ms) in pairs.items() if ts > unsaid_ms]
+
+    return said
+
+
 def ids_of(user_id: str, said: Said) -> list[str]:
     """The person whom ``user_id`` is, by the rules of ``features.identity``, then that person's other ids, sorted.
 
@@ -36,4 +61,4 @@ def ids_of(user_id: str, said: Said) -> list[str]:
     return [person, *sorted(ids - {person})]
 
 
-__all__ = ["Said", "ids_of"]
+__all__ = ["Links", "Said", "Told", "ids_of", "no_links", "standing"]

@@ -74,6 +74,7 @@ class Request:
         now_ms: The instant of the question.
         exclude: Items that must not be shown.
         visitors: Other ids of the same user, from before it was known who they were.
+        personal: False of whoever refuses personalisation: nothing of the user is read.
     """
 
     user_id: str
@@ -84,6 +85,7 @@ class Request:
     now_ms: int = 0
     exclude: list[str] = field(default_factory=list)
     visitors: tuple[str, ...] = ()
+    personal: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +133,16 @@ def decide(
     ranking, failed = _rank(question, request.k, allowed, bundle, unused)
     if request.surface == "recently_viewed":
         ranking = _seen_first(question, ranking, allowed, bundle)
+    if not request.personal:
+        notes.append("did without all that is known of the user, who refuses personalisation")
     if failed:
         notes.append(f"did without {', '.join(sorted(failed))}, which failed")
     return _slate(request, ranking, bundle, question, notes, config)
 
 
 def _question(request: Request, events: Sequence[LiveEvent], bundle: Bundle, live_fresh_s: int) -> Histories:
+    if not request.personal:  # nobody has the empty id
+        return replace(bundle.question("", request.now_ms), live_fresh_s=live_fresh_s)
     seen = [(event.item_id, event.event_type, event.ts) for event in events if event.ts < request.now_ms]
     if request.item_id is not None:
         seen.append((request.item_id, EventType.VIEW, request.now_ms - 1))

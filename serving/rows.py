@@ -27,6 +27,12 @@ class LiveEvent(NamedTuple):
     query: str | None = None
     properties: str | None = None
 
+    def repeats(self, earlier: LiveEvent) -> bool:
+        """Whether this is the earlier event again; a time that the server gave differs from request to request."""
+        dated_by_server = self.ts == self.received_ts
+        ts = earlier.ts if dated_by_server else self.ts
+        return self._replace(ts=ts, received_ts=earlier.received_ts) == earlier
+
 
 class Impression(NamedTuple):
     """One row of ``impressions``: an item displayed at a one-based rank, by which level and with which propensity."""
@@ -44,4 +50,32 @@ class Impression(NamedTuple):
     ts: int
 
 
-__all__ = ["Impression", "LiveEvent"]
+class Recent(NamedTuple):
+    """What one person did lately.
+
+    Attributes:
+        user_id: Who the id that was asked for turned out to be; that id itself unless it is an identified visitor's.
+        visitors: The other ids of the same person, sorted.
+        events: Of all these ids, oldest first.
+    """
+
+    user_id: str
+    visitors: tuple[str, ...]
+    events: list[LiveEvent]
+
+
+class Seen(NamedTuple):
+    """What one person did and was shown.
+
+    Attributes:
+        recent: Who it is, and the last events.
+        shown: The last impressions, newest first.
+        shown_by_day: (day, number) of all impressions in the window.
+    """
+
+    recent: Recent
+    shown: list[Impression]
+    shown_by_day: list[tuple[int, int]]
+
+
+__all__ = ["Impression", "LiveEvent", "Recent", "Seen"]

@@ -7,7 +7,6 @@ that costs half of what BentoML's own ``@api`` methods do, and errors take our f
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import logging
 import os
@@ -20,22 +19,23 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import bentoml
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from features.errors import NotFoundError, StellarError
-from features.schema import Level
+from features.schema import Level, Purpose
 from serving import contracts, server
 from serving.contracts import RequestError
 from serving.metrics import meters
+from serving.openapi import openapi_document
+from serving.persons import Links, no_links
 from serving.rows import Impression
 from serving.state import State
 
 if TYPE_CHECKING:
     from serving.policy import Slate
+    from serving.profile_answer import Profile, RefusedProfile
     from training.bundle import Bundle
 
 #: Live events of one user that a policy sees at most, the latest.
@@ -84,6 +84,8 @@ class Backend:
         try:
             bundle = Bundle.load(_bundle_folder())
             bundle.check_recorded()
+            if bundle.known is not None:
+                bundle.known.prepare()
             return cls(state, bundle)
         except StellarError as problem:
             _log.warning("no champion: %s", problem)
@@ -107,7 +109,7 @@ class Backend:
         bundle = self.champion()
         now_ms = self.clock()
         until_ms = now_ms + contracts.CLOCK_SKEW_MS + 1
-        person = self.state.recent(asked.user_id, bundle.as_of_ms, until_ms, MAX_LIVE_EVENTS)
+        person = self.state.recent(asked.user_id, bundle.as_of_ms, until_ms, MAX_LIVE_EVENTS, _links(bundle))
         # A client's clock may run ahead, and what it posted this very millisecond counts: the question comes after it.
         now_ms = max(now_ms, person.events[-1].ts + 1 if person.events else 0)
         question = policy.Request(
@@ -119,9 +121,30 @@ class Backend:
             now_ms=now_ms,
             exclude=asked.exclude,
             visitors=person.visitors,
+            personal=_may_be_read(bundle, [person.user_id, *person.visitors]),
         )
         slate = policy.decide(question, person.events, bundle)
         return _answer(asked, slate, bundle.as_of_ms, now_ms)
+
+    def profile(self, asked: contracts.ProfileRequest) -> Profile | RefusedProfile:
+        """Everything known of one person, now.
+
+        Raises:
+            NotFoundError: There is no bundle, or it knows nothing of single users.
+            RequestError: Nothing is known of the user (404).
+            StateError: What the person did cannot be read.
+        """
+        from features.cells import shift_ms
+        from serving.profile import LISTED, MAX_EVENTS, profile
+
+        bundle = self.champion()
+        now_ms = self.clock()
+        until_ms = now_ms + contracts.CLOCK_SKEW_MS + 1
+        seen = self.state.seen(
+            asked.user_id, bundle.as_of_ms, until_ms, shift_ms(bundle.as_of_ms), (MAX_EVENTS, LISTED), _links(bundle)
+        )
+        newest_ms = seen.recent.events[-1].ts + 1 if seen.recent.events else 0
+        return profile(asked.user_id, seen, bundle, max(now_ms, newest_ms))
 
 
 class Api:
@@ -133,6 +156,7 @@ class Api:
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
             "/recommend": ("POST", self._recommend),
             "/events": ("POST", self._events),
+            "/profile": ("GET", self._profile),
             "/readyz": ("GET", self._ready),
             "/openapi.json": ("GET", self._openapi),
         }
@@ -186,12 +210,17 @@ class Api:
         event_ids = [event.event_id for event in events]
         return _json(contracts.EventsAnswer(accepted=accepted, duplicates=duplicates, event_ids=event_ids))
 
+    async def _profile(self, request: Request) -> Response:
+        backend = self._backend()
+        asked = contracts.parse_profile(request.query_params.multi_items())
+        return _json(await anyio.to_thread.run_sync(backend.profile, asked, limiter=self._threads))
+
     async def _ready(self, request: Request) -> Response:
         bundle = self._backend().champion()
         return Response(json.dumps({"ready": True, "bundle_digest": bundle.digest}), media_type="application/json")
 
     async def _openapi(self, request: Request) -> Response:
-        return Response(_openapi_document(), media_type="application/json")
+        return Response(openapi_document(StellarService.__doc__ or ""), media_type="application/json")
 
     def _backend(self) -> Backend:
         if self.backend is None:
@@ -217,6 +246,16 @@ def _bundle_folder() -> Path:
     from training.registry import champion_folder
 
     return champion_folder()
+
+
+def _links(bundle: Bundle) -> Links:
+    """Merges that the bundle's snapshot knew of."""
+    return no_links if bundle.known is None else bundle.known.links
+
+
+def _may_be_read(bundle: Bundle, ids: list[str]) -> bool:
+    """Whether the person of these ids has not refused personalisation."""
+    return bundle.known is None or Purpose.PERSONALISATION in bundle.known.consents(ids).purposes
 
 
 def _answer(
@@ -284,58 +323,6 @@ async def _json_body(request: Request) -> bytes:
 
 def _json(answer: Any, status: int = 200) -> Response:
     return Response(answer.model_dump_json(), status_code=status, media_type="application/json")
-
-
-@functools.cache
-def _openapi_document() -> bytes:
-    """OpenAPI 3.1 of the routes that are ours."""
-    models: list[type[BaseModel]] = [
-        contracts.RecommendRequest,
-        contracts.RecommendAnswer,
-        contracts.PostedEvent,
-        contracts.EventBatch,
-        contracts.EventsAnswer,
-        contracts.ErrorAnswer,
-    ]
-    template = "#/components/schemas/{model}"
-    _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=template)
-    statuses = {
-        "400": "The body is not JSON.",
-        "413": f"The body has more than {contracts.MAX_BODY} bytes.",
-        "415": "The content type is not application/json.",
-        "422": "A field breaks its rule.",
-        "503": "The service cannot answer now: no champion, or the state database cannot be used.",
-    }
-    conflict = {"409": "An event id was used before for another event."}
-
-    def content(*names: str) -> dict[str, Any]:
-        refs = [{"$ref": f"#/components/schemas/{name}"} for name in names]
-        return {"application/json": {"schema": refs[0] if len(refs) == 1 else {"oneOf": refs}}}
-
-    def post(summary: str, asked: list[str], answer: str, refusals: dict[str, str]) -> dict[str, Any]:
-        refused = {
-            status: {"description": description, "content": content("ErrorAnswer")}
-            for status, description in sorted(refusals.items())
-        }
-        answered = {"200": {"description": "Answered.", "content": content(answer)}}
-        body = {"required": True, "content": content(*asked)}
-        return {"post": {"summary": summary, "requestBody": body, "responses": answered | refused}}
-
-    document = {
-        "openapi": "3.1.0",
-        "info": {"title": "stellar", "version": "1", "description": StellarService.__doc__},
-        "paths": {
-            "/recommend": post("Which items to show to a user.", ["RecommendRequest"], "RecommendAnswer", statuses),
-            "/events": post(
-                "Record what users did: one event or many.",
-                ["PostedEvent", "EventBatch"],
-                "EventsAnswer",
-                statuses | conflict,
-            ),
-        },
-        "components": {"schemas": schemas["$defs"]},
-    }
-    return json.dumps(document).encode()
 
 
 api = Api()

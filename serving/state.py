@@ -1,28 +1,26 @@
 """What the service remembers: events posted to it and impressions that it showed. The state database's only seam.
 
 SQLite in WAL mode by default, any database that SQLAlchemy knows by URL. The writes of one process go through one
-thread that commits all that wait in one transaction (group commit). With a transaction per caller, 16 writers spend
-their time waiting for each other's lock: measured, the slowest hundredth waited over 100 ms.
+thread (``serving.group_commit``).
 """
 
 from __future__ import annotations
 
-import queue
 import sqlite3
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy import Column, Connection, Engine, event
 from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
-from features.errors import ConfigError, ConflictError, StellarError
-from features.schema import IDENTITY, Columns, EventType
-from serving.persons import ids_of
-from serving.rows import Impression, LiveEvent
+from features.errors import ConfigError, ConflictError
+from features.schema import DAY_MS, IDENTITY, Columns, EventType, Level
+from serving.group_commit import GroupCommit, StateError, Write
+from serving.persons import Links, ids_of, no_links, standing
+from serving.rows import Impression, LiveEvent, Recent, Seen
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,29 +28,7 @@ if TYPE_CHECKING:
 #: How long a write waits for another process's transaction.
 BUSY_TIMEOUT_S = 10.0
 
-#: Requests that one transaction carries at most.
-GROUP_SIZE = 256
-
 T = TypeVar("T")
-
-
-class StateError(StellarError):
-    """The state database cannot be used: full, locked, unreachable or not a database. Nothing was acknowledged."""
-
-
-class Recent(NamedTuple):
-    """What one person did lately.
-
-    Attributes:
-        user_id: Who the id that was asked for turned out to be; that id itself unless it is an identified visitor's.
-        visitors: The other ids of the same person, sorted.
-        events: Of all these ids, oldest first.
-    """
-
-    user_id: str
-    visitors: tuple[str, ...]
-    events: list[LiveEvent]
-
 
 #: In words rather than bound, so that the database sees that the partial indexes below have all rows in question.
 _TELLS_IDENTITY = sa.text(f"event_type IN ({', '.join(repr(str(kind)) for kind in IDENTITY)})")
@@ -96,6 +72,7 @@ _IMPRESSIONS = sa.Table(
     Column(Columns.ARM, sa.String(256), nullable=False),
     Column(Columns.BUNDLE_DIGEST, sa.String(128), nullable=False),
     Column(Columns.TS, sa.BigInteger, nullable=False),
+    sa.Index("impressions_by_user", Columns.USER_ID, Columns.TS),
 )
 
 _LIVE_EVENTS = sa.select(*(_EVENTS.c[name] for name in LiveEvent._fields))
@@ -124,11 +101,26 @@ def _last_told(event_type: EventType) -> sa.ColumnElement[int]:
     return sa.func.max(sa.case((_TOLD.c.event_type == event_type.value, _TOLD.c.ts), else_=-1))
 
 
-#: What was said of pairs of a visitor and a user, one of them among ``ids``, and not taken back.
-_SAID_OF_IDS = (
-    sa.select(_TOLD.c.anonymous_id, _TOLD.c.user_id, _last_told(EventType.IDENTIFY))
-    .group_by(_TOLD.c.anonymous_id, _TOLD.c.user_id)
-    .having(_last_told(EventType.IDENTIFY) > _last_told(EventType.UNIDENTIFY))
+#: When something was last said, and last taken back, of pairs of a visitor and a user, one of them among ``ids``.
+_TOLD_OF_IDS = sa.select(
+    _TOLD.c.anonymous_id, _TOLD.c.user_id, _last_told(EventType.IDENTIFY), _last_told(EventType.UNIDENTIFY)
+).group_by(_TOLD.c.anonymous_id, _TOLD.c.user_id)
+
+_SHOWN_TO_IDS = _IMPRESSIONS.c.user_id.in_(sa.bindparam("ids", expanding=True))
+
+_LAST_SHOWN = (
+    sa.select(*(_IMPRESSIONS.c[name] for name in Impression._fields))
+    .where(_SHOWN_TO_IDS, _IMPRESSIONS.c.ts < sa.bindparam("before_ms"))
+    .order_by(_IMPRESSIONS.c.ts.desc(), _IMPRESSIONS.c.request_id, _IMPRESSIONS.c.rank)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
+
+_DAY = (_IMPRESSIONS.c.ts + sa.bindparam("shift_ms", type_=sa.BigInteger)) // sa.literal(DAY_MS, sa.BigInteger)
+
+_SHOWN_BY_DAY = (
+    sa.select(_DAY.label("day"), sa.func.count())
+    .where(_SHOWN_TO_IDS, _IMPRESSIONS.c.ts >= sa.bindparam("since_ms"), _IMPRESSIONS.c.ts < sa.bindparam("before_ms"))
+    .group_by("day")
 )
 
 #: Snapshots read events in this order too.
@@ -139,23 +131,12 @@ _ALL_IMPRESSIONS = sa.select(_IMPRESSIONS).order_by(_IMPRESSIONS.c.ts, _IMPRESSI
 _EVENT_TYPES = {event_type.value: event_type for event_type in EventType}
 
 
-class _Write(NamedTuple):
-    """What one caller wants written, and where it waits for the outcome."""
-
-    apply: Callable[[Connection], Any]
-    outcome: Future[Any]
-
-
 class State:
     """Events and impressions in a database that several threads and processes share."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._closing = threading.Lock()
-        self._closed = False
-        self._writer = threading.Thread(target=self._write_groups, name="state-writer", daemon=True)
-        self._writer.start()
+        self._writes = GroupCommit(self._commit)
 
     @classmethod
     def open(cls, url: str) -> State:
@@ -169,7 +150,10 @@ class State:
         try:
             with engine.begin() as connection:
                 _METADATA.create_all(connection)
-                for index in _EVENTS.indexes:  # a database of an earlier version lacks the later ones
+                for index in (
+                    *_EVENTS.indexes,
+                    *_IMPRESSIONS.indexes,
+                ):  # a database of an earlier version lacks the later ones
                     index.create(connection, checkfirst=True)
         except SQLAlchemyError as error:
             engine.dispose()
@@ -178,11 +162,7 @@ class State:
 
     def close(self) -> None:
         """Commit what is waiting, then let go of the database."""
-        with self._closing:
-            if not self._closed:
-                self._closed = True
-                self._waiting.put(None)
-        self._writer.join()
+        self._writes.close()
         self._engine.dispose()
 
     def submit_events(self, events: Sequence[LiveEvent]) -> Future[tuple[int, int]]:
@@ -191,7 +171,7 @@ class State:
         An id that is there already with the same content is a duplicate, so that a request may be repeated.
         The future's errors: ConflictError (an id is there with other content), StateError.
         """
-        return self._submit(lambda connection: _insert_events(connection, events))
+        return self._writes.submit(lambda connection: _insert_events(connection, events))
 
     def append_events(self, events: Sequence[LiveEvent]) -> tuple[int, int]:
         """``submit_events``, waited for."""
@@ -199,29 +179,53 @@ class State:
 
     def submit_impressions(self, impressions: Sequence[Impression]) -> Future[None]:
         """Write what was shown; the future is done once it is committed, or holds a StateError."""
-        return self._submit(lambda connection: _insert_impressions(connection, impressions))
+        return self._writes.submit(lambda connection: _insert_impressions(connection, impressions))
 
     def append_impressions(self, impressions: Sequence[Impression]) -> None:
         """``submit_impressions``, waited for."""
         self.submit_impressions(impressions).result()
 
-    def recent(self, user_id: str, since_ms: int, before_ms: int, limit: int = 1_000) -> Recent:
+    def recent(
+        self, user_id: str, since_ms: int, before_ms: int, limit: int = 1_000, links: Links = no_links
+    ) -> Recent:
         """The last ``limit`` events with ``since_ms <= ts < before_ms`` of the person whom ``user_id`` is.
 
         Who is who follows from all identity events before ``before_ms``, by the rules of ``features.identity``.
+
+        Args:
+            links: Merges that were told elsewhere; what is taken back here counts against them too.
+
+        Raises:
+            StateError: The database cannot be read.
+        """
+        return self._read(lambda connection: _recent(connection, user_id, (since_ms, before_ms), limit, links))
+
+    def seen(
+        self,
+        user_id: str,
+        since_ms: int,
+        before_ms: int,
+        shift_ms: int,
+        limits: tuple[int, int],
+        links: Links = no_links,
+    ) -> Seen:
+        """``recent``, with what the person was shown.
+
+        Args:
+            shift_ms: As in ``features.cells``: where days end.
+            limits: Of events and of impressions.
 
         Raises:
             StateError: The database cannot be read.
         """
 
-        def read(connection: Connection) -> Recent:
-            def said(ids: list[str]) -> list[Any]:
-                return list(connection.execute(_SAID_OF_IDS, {"ids": ids, "before_ms": before_ms}))
-
-            person, *others = ids = ids_of(user_id, said)
-            asked = {"ids": ids, "since_ms": since_ms, "before_ms": before_ms, "limit": limit}
-            rows = connection.execute(_LAST_OF_IDS, asked).all()
-            return Recent(person, tuple(others), [_live_event(row) for row in reversed(rows)])
+        def read(connection: Connection) -> Seen:
+            recent = _recent(connection, user_id, (since_ms, before_ms), limits[0], links)
+            asked = {"ids": [recent.user_id, *recent.visitors], "before_ms": before_ms}
+            shown = connection.execute(_LAST_SHOWN, {**asked, "limit": limits[1]})
+            by_day = connection.execute(_SHOWN_BY_DAY, {**asked, "since_ms": since_ms, "shift_ms": shift_ms})
+            impressions = [Impression(*row)._replace(level=Level(row.level)) for row in shown]
+            return Seen(recent, impressions, [(int(day), int(number)) for day, number in by_day])
 
         return self._read(read)
 
@@ -247,28 +251,7 @@ class State:
         except SQLAlchemyError as error:
             raise _state_error(error) from error
 
-    def _submit(self, apply: Callable[[Connection], T]) -> Future[T]:
-        outcome: Future[T] = Future()
-        with self._closing:
-            if self._closed:
-                outcome.set_exception(StateError("state", "must be open", "closed"))
-            else:
-                self._waiting.put(_Write(apply, outcome))
-        return outcome
-
-    def _write_groups(self) -> None:
-        is_open = True
-        while is_open:
-            group = [self._waiting.get()]
-            while group[-1] is not None and len(group) < GROUP_SIZE and not self._waiting.empty():
-                group.append(self._waiting.get())
-            is_open = group[-1] is not None
-            # A caller that gave up while it waited was promised nothing.
-            writes = [write for write in group if write is not None and write.outcome.set_running_or_notify_cancel()]
-            if writes:
-                self._commit(writes)
-
-    def _commit(self, writes: list[_Write]) -> None:
+    def _commit(self, writes: list[Write]) -> None:
         """One transaction for all; a caller learns of its success only after the commit."""
         results: list[Any] = []
         try:
@@ -287,7 +270,7 @@ class State:
             else:
                 write.outcome.set_result(result)
 
-    def _commit_failed(self, writes: list[_Write], error: Exception) -> None:
+    def _commit_failed(self, writes: list[Write], error: Exception) -> None:
         if isinstance(error, IntegrityError) and len(writes) > 1:
             # Another process wrote one of the ids meanwhile; each on its own, the others need not suffer for it.
             for write in writes:
@@ -296,6 +279,19 @@ class State:
         failure = _state_error(error) if isinstance(error, SQLAlchemyError) else error
         for write in writes:
             write.outcome.set_exception(failure)
+
+
+def _recent(connection: Connection, user_id: str, window: tuple[int, int], limit: int, links: Links) -> Recent:
+    since_ms, before_ms = window
+
+    def told(ids: list[str]) -> Iterable[tuple[str, str, int, int]]:
+        pairs = connection.execute(_TOLD_OF_IDS, {"ids": ids, "before_ms": before_ms})
+        return ((visitor, user, said_ms, unsaid_ms) for visitor, user, said_ms, unsaid_ms in pairs)
+
+    person, *others = ids = ids_of(user_id, standing(told, links))
+    asked = {"ids": ids, "since_ms": since_ms, "before_ms": before_ms, "limit": limit}
+    rows = connection.execute(_LAST_OF_IDS, asked).all()
+    return Recent(person, tuple(others), [_live_event(row) for row in reversed(rows)])
 
 
 def _insert_events(connection: Connection, events: Sequence[LiveEvent]) -> tuple[int, int]:
@@ -307,7 +303,7 @@ def _insert_events(connection: Connection, events: Sequence[LiveEvent]) -> tuple
         earlier = known.setdefault(posted.event_id, posted)
         if earlier is posted:
             fresh.append(posted._asdict())
-        elif not _same_content(earlier, posted):
+        elif not posted.repeats(earlier):
             mend = "send a new event under a new id, or repeat the old one unchanged"
             raise ConflictError(Columns.EVENT_ID, "must not be used for two different events", posted.event_id, mend)
     if fresh:
@@ -318,13 +314,6 @@ def _insert_events(connection: Connection, events: Sequence[LiveEvent]) -> tuple
 def _insert_impressions(connection: Connection, impressions: Sequence[Impression]) -> None:
     if impressions:
         connection.execute(sa.insert(_IMPRESSIONS), [impression._asdict() for impression in impressions])
-
-
-def _same_content(stored: LiveEvent, posted: LiveEvent) -> bool:
-    """Whether ``posted`` repeats ``stored``; a time that the server gave differs from request to request."""
-    dated_by_server = posted.ts == posted.received_ts
-    ts = stored.ts if dated_by_server else posted.ts
-    return posted._replace(ts=ts, received_ts=stored.received_ts) == stored
 
 
 def _live_event(row: Any) -> LiveEvent:
@@ -382,4 +371,4 @@ def _state_error(error: SQLAlchemyError) -> StateError:
     return StateError("state", "must be usable", reason, "check the database's disk, rights and address, then repeat")
 
 
-__all__ = ["BUSY_TIMEOUT_S", "GROUP_SIZE", "Impression", "LiveEvent", "Recent", "State", "StateError"]
+__all__ = ["BUSY_TIMEOUT_S", "Impression", "LiveEvent", "State", "StateError"]

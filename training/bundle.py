@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,23 @@ import training.zoo  # noqa: F401  # a bundle may hold any registered model
 from features.digest import Digest, digest_folder
 from features.errors import InputError, NotFoundError
 from features.ids import UNKNOWN, Vocabulary
+from features.known import Known
+from features.listings import LastListings
+from features.remember import Served
 from features.schema import MISSING, Columns, EventType
+from features.segments.columns import Row
+from features.segments.definitions import Segments
+from features.segments.segmented import live_segments
 from features.sequences import Histories
 from features.snapshot import Snapshot
 from training.bestsellers import Bestsellers
 from training.blend import Blend
 
-FORMAT = 1
+#: Changed whenever a bundle of the version before cannot be read any more.
+FORMAT = 2
 ABOUT = "bundle.json"
+
+_KNOWN, _SEGMENTS = "known", "segments.json"
 
 #: Users whose answers are recorded when the bundle is made and compared when it is loaded to serve.
 RECORDED_USERS = 20
@@ -47,6 +56,8 @@ class Bundle:
             ``price_cents`` if known.
         sequences: One row per known user.
         policy: The policy's configuration, read by the serving side.
+        known: What folds of single users go on from; None in a bundle of a snapshot without it.
+        segments: The rules of the snapshot's segments, perhaps none.
         recorded: Requests and the answers that the offline path gave to them.
         digest: sha256 over ``about`` and the canonical content of the folder's other files.
     """
@@ -58,6 +69,8 @@ class Bundle:
     policy: Mapping[str, Any]
     recorded: Sequence[Mapping[str, Any]]
     digest: str
+    known: Known | None = None
+    segments: Segments = field(default_factory=lambda: Segments([]))
 
     @property
     def as_of_ms(self) -> int:
@@ -80,6 +93,26 @@ class Bundle:
         return Vocabulary(self.sequences.user_ids)
 
     @cached_property
+    def listings(self) -> LastListings:
+        """How items stood when the snapshot was taken."""
+        return LastListings(self.catalogue)
+
+    @cached_property
+    def segments_of(self) -> Callable[[Row], tuple[str, tuple[str, ...]]]:
+        """See ``live_segments``."""
+        return live_segments(self.segments)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Names of the attributes that users told; the others of ``sequences`` follow from what they did."""
+        return tuple(self.about["told"])
+
+    def did(self, user_id: str) -> Histories:
+        """What the snapshot knows of one user's events, in one row; none if it does not know the user."""
+        code = self.users.code(user_id)
+        return self.sequences.take(np.array([code] if code != UNKNOWN else [], dtype=np.int64))
+
+    @cached_property
     def available(self) -> NDArray[np.bool_]:
         """(n_items,) bool: items that may be shown."""
         return self.catalogue[Columns.AVAILABLE].to_numpy(dtype=bool)
@@ -95,8 +128,7 @@ class Bundle:
 
         Attributes told now outrank those of the snapshot; an unknown user has only these.
         """
-        code = self.users.code(user_id)
-        known = self.sequences.take(np.array([code] if code != UNKNOWN else [], dtype=np.int64))
+        known = self.did(user_id)
         told = attributes or {}
         return Histories(
             user_ids=np.array([user_id], dtype=object),
@@ -173,6 +205,8 @@ class Bundle:
             policy=json.loads((folder / "policy.json").read_text(encoding="utf-8")),
             recorded=json.loads((folder / "requests.json").read_text(encoding="utf-8")),
             digest=digest,
+            known=Known.load(folder / _KNOWN) if (folder / _KNOWN).is_dir() else None,
+            segments=Segments.from_json(json.loads((folder / _SEGMENTS).read_text(encoding="utf-8"))),
         )
 
 
@@ -181,6 +215,7 @@ def save_bundle(folder: Path, blend: Blend, snapshot: Snapshot, *, arm: str, pol
 
     Args:
         folder: Must not exist yet.
+        snapshot: Profiles of users need one that ``features.remember`` made.
         arm: The experiment's arm, which every answer names.
         policy: Configuration of the policy.
     """
@@ -195,6 +230,10 @@ def save_bundle(folder: Path, blend: Blend, snapshot: Snapshot, *, arm: str, pol
     arrays = {name: getattr(sequences, name) for name in ("offsets", "items", "event_types", "ts")}
     np.savez_compressed(folder / "sequences.npz", **arrays)
     (folder / "policy.json").write_text(json.dumps(policy, indent=2), encoding="utf-8")
+    segments = snapshot.segments if isinstance(snapshot, Served) and snapshot.segments is not None else Segments([])
+    (folder / _SEGMENTS).write_text(json.dumps(segments.as_json(), indent=2), encoding="utf-8")
+    if isinstance(snapshot, Served) and snapshot.known is not None:
+        snapshot.known.save(folder / _KNOWN)
     about = {
         "format": FORMAT,
         "arm": arm,
@@ -202,6 +241,7 @@ def save_bundle(folder: Path, blend: Blend, snapshot: Snapshot, *, arm: str, pol
         "snapshot_digest": snapshot.digest,
         "source_digest": snapshot.source_digest,
         "attributes": attributes,
+        "told": list(snapshot.attributes),
     }
     unrecorded = Bundle(about, blend, snapshot.item_matrix[columns], sequences, policy, (), "")
     (folder / "requests.json").write_text(json.dumps(_record(unrecorded), indent=2), encoding="utf-8")

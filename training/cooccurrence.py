@@ -26,7 +26,7 @@ class Cooccurrence(ItemToItem):
     name = "cooccurrence"
     level = Level.BEHAVIOUR
     reason = "often_taken_with"
-    space: ClassVar[Space] = ItemToItem.space | {"half_life_days": Between(3.0, 365.0, log=True)}
+    space: ClassVar[Space] = {**ItemToItem.space, "half_life_days": Between(3.0, 365.0, log=True)}
 
     class Config(ItemToItem.Config):
         """``half_life_days``: interest of that age counts half."""

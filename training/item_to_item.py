@@ -15,7 +15,7 @@ from scipy import sparse
 from features.schema import EventType
 from features.sequences import Histories
 from training.recommender import HyperParameters, Ids, Reason, Recommender, Scores
-from training.search_space import Between, OneOf
+from training.search_space import Between, Space
 
 #: What an event says about the interest in its item, relative to a purchase.
 INTEREST = {EventType.PURCHASE: 1.0, EventType.ADD_TO_CART: 0.7, EventType.VIEW: 0.3}
@@ -30,7 +30,7 @@ class ItemToItem(Recommender):
         neighbours: int = Field(default=200, ge=1)
         shrinkage: float = Field(default=10.0, ge=0)
 
-    space: ClassVar[dict[str, Between | OneOf]] = {
+    space: ClassVar[Space] = {
         "neighbours": Between(20, 1_000, log=True),
         "shrinkage": Between(0.3, 100.0, log=True),
     }

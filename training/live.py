@@ -28,7 +28,8 @@ class LiveCooccurrence(ItemToItem):
     name = "live"
     level = Level.LIVE
     reason = "goes_with_now"
-    space: ClassVar[Space] = ItemToItem.space | {
+    space: ClassVar[Space] = {
+        **ItemToItem.space,
         "share": Between(0.01, 1.0, log=True),
         "half_life_events": Between(0.5, 30.0, log=True),
     }

@@ -23,11 +23,18 @@ from features.dataset import Dataset
 from features.engine import Engine
 from features.errors import ConfigError, InputError
 from features.instants import iso
+from features.remember import remember
+from features.segments.segmented import Rules, segmented
 from features.sequences import LIVE_FRESH_S
 from features.snapshot import Snapshot, build_snapshot
 from features.split import Labelled, Moment, ask
 from training.blend import Blend
 from training.recommender import Curve, Recommender, TrainingSet, model_class
+from training.tripwires.alarms import void
+from training.tripwires.future_canary import future_canary
+from training.tripwires.label_shuffle import label_shuffle
+from training.tripwires.protocol import protocol
+from training.tripwires.time_shift import time_shift
 
 #: Told about long work: (stage, steps done, steps in all, metrics so far).
 Notify = Callable[[str, int, int, dict[str, float]], None]
@@ -85,6 +92,7 @@ def train(
     notify: Notify | None = None,
     *,
     live_fresh_s: int = LIVE_FRESH_S,
+    segments: Rules | None = None,
 ) -> Trained:
     """Decide on ``[as_of - horizon, as_of)``, then fit everything as of ``as_of``.
 
@@ -93,9 +101,11 @@ def train(
 
     Args:
         live_fresh_s: How old an event may be and still drive L4, by the policy that will serve.
+        segments: Rules of segments; with them, also without any, models may group users by segment.
 
     Raises:
-        ConfigError: There is not a whole label window of data before ``as_of``.
+        ConfigError: There is not a whole label window of data before ``as_of``, or a rule cannot be read.
+        LeakageError: A tripwire fired: models, features or data know what they cannot know.
     """
     tell = notify or (lambda stage, done, of, metrics: None)
     decide_ms = as_of_ms - horizon_ms
@@ -109,12 +119,27 @@ def train(
     started = time.perf_counter()
     # Who has taken back their consent since then takes no part in decisions either.
     consenting = dataset.without(revoked(engine, dataset, decide_ms, as_of_ms))
-    early = build_snapshot(engine, consenting, decide_ms)
+
+    def build(engine: Engine, dataset: Dataset, instant_ms: int) -> Snapshot:
+        return _grouped(engine, build_snapshot(engine, dataset, instant_ms), segments)
+
+    early = build(engine, consenting, decide_ms)
     quiet = ask(engine, consenting, early, as_of_ms)
     stopping = quiet.take(np.arange(0, len(quiet), 2))
     blending = quiet.take(np.arange(1, len(quiet), 2))
     live = _live(engine, consenting, early, as_of_ms, blending, live_fresh_s)
     seconds["features_early"] = time.perf_counter() - started
+    started = time.perf_counter()
+    tell("tripwires", 0, 1, {})
+    void(
+        [
+            *protocol(early, stopping, blending),
+            *future_canary(engine, consenting, decide_ms, build),
+            *time_shift(early, quiet, as_of_ms),
+        ]
+    )
+    tell("tripwires", 1, 1, {})
+    seconds["tripwires"] = time.perf_counter() - started
     decided: dict[str, Recommender] = {}
     for name, model in models.items():
         started = time.perf_counter()
@@ -123,10 +148,11 @@ def train(
             decided[name] = model.with_parts(decided, early).learn(blending, live)
             tell(name, 1, 1, {})
         else:
+            void(label_shuffle(name, model, early, stopping))
             decided[name] = _fitted(model.fit, TrainingSet(early, stopping), name, tell)
         seconds[f"fit_{name}"] = time.perf_counter() - started
     started = time.perf_counter()
-    snapshot = build_snapshot(engine, dataset, as_of_ms)
+    snapshot = _grouped(engine, remember(engine, dataset, build_snapshot(engine, dataset, as_of_ms)), segments)
     seconds["features"] = time.perf_counter() - started
     final: dict[str, Recommender] = {}
     for name, model in decided.items():
@@ -138,6 +164,10 @@ def train(
         seconds[f"refit_{name}"] = time.perf_counter() - started
     curves = {name: model.curve for name, model in decided.items() if model.curve is not None}
     return Trained(snapshot, final, early, decided, quiet, curves, seconds)
+
+
+def _grouped(engine: Engine, snapshot: Snapshot, segments: Rules | None) -> Snapshot:
+    return snapshot if segments is None else segmented(engine, snapshot, segments)
 
 
 def _live(

@@ -48,10 +48,23 @@ class _SegmentFile(BaseModel):
 class Segment:
     """A rule that was read against a schema."""
 
-    name: str
+    rule: SegmentRule
     where: Expression
-    parent: str | None
-    description: str
+
+    @property
+    def name(self) -> str:
+        """As it is written."""
+        return self.rule.name
+
+    @property
+    def parent(self) -> str | None:
+        """The segment that it is a part of."""
+        return self.rule.parent
+
+    @property
+    def description(self) -> str:
+        """For people."""
+        return self.rule.description
 
 
 class Segments:
@@ -83,6 +96,20 @@ class Segments:
     def columns(self) -> tuple[str, ...]:
         """The columns that any of the segments reads, sorted."""
         return tuple(sorted({column for segment in self for column in segment.where.columns}))
+
+    def as_json(self) -> dict[str, Any]:
+        """The rules as they were written and the types of the columns that they read: what ``from_json`` reads."""
+        types = {column: of.value for segment in self for column, of in segment.where.schema.items()}
+        return {"segments": [segment.rule.model_dump() for segment in self], "columns": types}
+
+    @classmethod
+    def from_json(cls, written: Mapping[str, Any]) -> Segments:
+        """The same segments again.
+
+        Raises:
+            ConfigError, ExpressionError: As in ``make_segments``: it is not what ``as_json`` wrote.
+        """
+        return make_segments(written["segments"], {name: Type(of) for name, of in written["columns"].items()})
 
     def lineage(self, name: str) -> tuple[str, ...]:
         """The segment, its parent, the parent's parent and so on."""
@@ -137,13 +164,7 @@ def _checked(fields: dict[Any, Any], schema: Schema, origin: str) -> Segments:
             mend = f"did you mean {nearest(rule.parent, names - {rule.name}) or 'none at all'}?"
             raise ConfigError(f"{origin}: {rule.name}.parent", "must be a segment of this file", rule.parent, mend)
     return Segments(
-        Segment(
-            rule.name,
-            parse(rule.where, schema, field=f"{origin}: {rule.name}.where", want=Type.FLAG),
-            rule.parent,
-            rule.description,
-        )
-        for rule in rules
+        Segment(rule, parse(rule.where, schema, field=f"{origin}: {rule.name}.where", want=Type.FLAG)) for rule in rules
     )
 
 

@@ -36,7 +36,12 @@ class Expression:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns that it reads, sorted."""
-        return tuple(sorted({node.name for node in _walk(self.node) if isinstance(node, Column)}))
+        return tuple(sorted(self.schema))
+
+    @property
+    def schema(self) -> Schema:
+        """The columns that it reads, with their types: all that it needs to be read again."""
+        return {node.name: node.of for node in _walk(self.node) if isinstance(node, Column)}
 
     def ibis(self, table: ir.Table) -> ir.Value:
         """Its value for each row of ``table``: float64, string or boolean; null where it is missing.

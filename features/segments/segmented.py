@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import pandas as pd
 
 from features.engine import Engine
 from features.errors import ConfigError, InputError
+from features.remember import Served
 from features.schema import MISSING
-from features.segments.columns import schema_of
+from features.segments.columns import Row, schema_of
 from features.segments.definitions import SegmentRule, Segments, make_segments, read_segments
-from features.segments.membership import memberships
-from features.segments.rfm import fit_rfm
+from features.segments.membership import member_of, memberships
+from features.segments.rfm import RFM, rfm_segment, rfm_segments
 from features.snapshot import Snapshot
 
 #: The column of the outermost segment; the one inside it stands in ``segment_2``, and so on.
@@ -25,7 +26,7 @@ SEGMENT = "segment"
 Rules = Path | Sequence[SegmentRule | Mapping[str, Any]]
 
 
-def segmented(engine: Engine, snapshot: Snapshot, rules: Rules = ()) -> Snapshot:
+def segmented(engine: Engine, snapshot: Snapshot, rules: Rules = ()) -> Served:
     """The snapshot with text columns of segments in its user matrix and, for models to group by, in its histories.
 
     ``rfm_segment`` is the user's segment by recency, frequency and monetary value, which rules may read too;
@@ -39,8 +40,7 @@ def segmented(engine: Engine, snapshot: Snapshot, rules: Rules = ()) -> Snapshot
         InputError: The user matrix has a column of that name already.
         ConfigError, NotFoundError: As in ``make_segments``, ``read_segments`` and ``lineages``.
     """
-    scored = fit_rfm(snapshot.user_matrix).segments(snapshot.user_matrix)
-    users = _with(snapshot.user_matrix, scored.to_frame())
+    users = _with(snapshot.user_matrix, rfm_segments(snapshot.user_matrix).to_frame())
     schema = schema_of(users)
     segments = read_segments(rules, schema) if isinstance(rules, Path) else make_segments(rules, schema)
     if len(segments):
@@ -48,7 +48,22 @@ def segmented(engine: Engine, snapshot: Snapshot, rules: Rules = ()) -> Snapshot
     added = users.columns.drop(snapshot.user_matrix.columns)
     groups = {name: users[name].to_numpy(dtype=object) for name in added}
     sequences = replace(snapshot.sequences, attributes={**snapshot.sequences.attributes, **groups})
-    return replace(snapshot, user_matrix=users, sequences=sequences)
+    return Served.of(snapshot, user_matrix=users, sequences=sequences, segments=segments)
+
+
+def live_segments(segments: Segments) -> Callable[[Row], tuple[str, tuple[str, ...]]]:
+    """The function from one row of the user matrix to the user's RFM segment and to the segments that they belong to.
+
+    The names are in the order in which they were written; nobody who is not in the segment's parent belongs to it.
+    """
+    members = member_of(segments)
+
+    def function(row: Row) -> tuple[str, tuple[str, ...]]:
+        rfm = rfm_segment(row)
+        found = members({**row, RFM: rfm})
+        return rfm, tuple(name for name in segments.names if name in found)
+
+    return function
 
 
 def lineages(members: pd.DataFrame, segments: Segments) -> pd.DataFrame:
@@ -89,4 +104,4 @@ def _with(users: pd.DataFrame, added: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([users, added], axis="columns")
 
 
-__all__ = ["SEGMENT", "lineages", "segmented"]
+__all__ = ["SEGMENT", "Rules", "lineages", "live_segments", "segmented"]

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from experiments.compare import compare
+from experiments.experiment import read_experiment
 from features.dataset import Dataset
 from features.engine import Engine
 from features.ingest import ingest
-from features.schema import DAY_MS
+from features.remember import Served
+from features.schema import DAY_MS, MISSING
 from features.segments.columns import schema_of
-from features.segments.definitions import Segments, read_segments
+from features.segments.definitions import Segments, make_segments, read_segments
 from features.segments.membership import member_of, memberships
-from features.segments.rfm import NO_PURCHASE, RFM_SEGMENTS, fit_rfm
+from features.segments.rfm import NO_PURCHASE, RFM_SEGMENTS, rfm_segments
 from features.segments.transitions import transitions
 from features.snapshot import Snapshot, build_snapshot
+from serving.state import State
+from tests.capabilities.served import ATTRIBUTES, NOW, PEOPLE, VISITOR, Service, next_snapshot, shop, trained
+from tests.features.by_hand import write
+from training.blend import Blend
+from training.bundle import Bundle, save_bundle
 
 #: ``tier`` is the shop's own property, which stellar knows nothing about.
 WRITTEN = """
@@ -124,7 +135,7 @@ def test_recency_frequency_and_value_have_names_and_users_move_between_them(befo
     with Engine.duckdb(threads=1) as engine:
         later = build_snapshot(engine, before.dataset, as_of_ms + 14 * DAY_MS)
     matrices = [before.snapshot.user_matrix, later.user_matrix]
-    one, other = (fit_rfm(users).segments(users) for users in matrices)
+    one, other = (rfm_segments(users) for users in matrices)
     assert set(one) <= set(RFM_SEGMENTS) and len(set(one)) > 8
     assert (one == NO_PURCHASE).tolist() == matrices[0]["purchase_recency_days"].isna().tolist()
     counts = transitions(one, other, RFM_SEGMENTS)
@@ -134,3 +145,126 @@ def test_recency_frequency_and_value_have_names_and_users_move_between_them(befo
     entered = counts.iloc[-1]
     assert entered.sum() == len(matrices[1].index.difference(matrices[0].index)) > 0
     assert counts.loc[NO_PURCHASE].drop([NO_PURCHASE]).sum() > 0  # who bought for the first time in between
+
+
+# A rule of each kind: sums in windows, days since, what was told, text features, and a part of another segment.
+LIVE_RULES: list[dict[str, Any]] = [
+    {"name": "looking", "where": "views_1d >= 3 and carts_30d = 0"},
+    {"name": "buyers", "where": "purchase_recency_days is not missing"},
+    {"name": "buyers today", "parent": "buyers", "where": "purchase_recency_days < 1"},
+    {"name": "big spenders", "parent": "buyers", "where": "monetary_cents / frequency > 2000"},
+    {"name": "gold who came back", "where": 'tier = "gold" and sessions_1d > 0'},
+    {"name": "fond of c1", "where": 'top_category = "c1" and top_category_share > 0.4'},
+    {"name": "silent", "where": "recency_days > 0 or recency_days is missing"},
+]
+INNER = {str(rule["name"]) for rule in LIVE_RULES if "parent" in rule}
+BY_SEGMENT: dict[str, dict[str, Any]] = {
+    "groups": {"model": "bestsellers", "by": ["segment"], "minimum_sales": 1, "minimum_buyers": 1}
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Snapshot]:
+    """An experiment's model that groups by segment, in a bundle that was read from disk."""
+    return trained(tmp_path_factory.mktemp("shop"), shop(), BY_SEGMENT, LIVE_RULES)
+
+
+@pytest.fixture
+def service(served: tuple[Bundle, Snapshot], tmp_path: Path) -> Iterator[Service]:
+    state = State.open(f"sqlite:///{tmp_path / 'state.db'}")
+    yield Service(served[0], state)
+    state.close()
+
+
+def groups(service: Service, user: str) -> list[str]:
+    found: list[str] = service.profile(user)["segments"]["member_of"]
+    return found
+
+
+def test_membership_changes_within_one_event(service: Service) -> None:
+    service.post("view", "new", "i0", before_s=3)
+    service.post("view", "new", "i3", before_s=2)
+    assert groups(service, "new") == []
+    service.post("view", "new", "i6")
+    assert groups(service, "new") == ["looking"]
+    service.post("add_to_cart", "new", "i1", before_s=1)
+    assert "looking" not in groups(service, "new")
+
+    before = set(groups(service, "ann"))
+    assert "buyers" in before and not before & {"buyers today", "gold who came back"} and "silent" in before
+    service.post("purchase", "ann", "i1", order_id="now", unit_price_cents=100)
+    assert set(groups(service, "ann")) - before == {"buyers today", "gold who came back"}
+    assert before - set(groups(service, "ann")) >= {"silent"}
+
+
+def test_members_online_are_those_of_the_next_snapshot(service: Service, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        kind = ("view", "view", "add_to_cart", "purchase", "visit")[rng.integers(5)]
+        who = (*PEOPLE[:6], VISITOR, "new")[rng.integers(8)]
+        item = None if kind == "visit" else f"i{rng.integers(9)}"
+        price = (
+            {"unit_price_cents": int(rng.integers(9_000)), "order_id": f"p{number // 4}"} if kind == "purchase" else {}
+        )
+        service.post(kind, who, item, before_s=int(rng.integers(1, 3_000)), **price)
+    for before_s in (30, 20, 10):
+        service.post("view", "looker", "i0", before_s=before_s)
+    snapshot = next_snapshot(tmp_path / "next", shop(), service.state, NOW + DAY_MS)
+    users = snapshot.user_matrix.assign(rfm_segment=rfm_segments(snapshot.user_matrix))
+    with Engine.duckdb(threads=1) as engine:
+        batch = memberships(engine, users, make_segments(LIVE_RULES, schema_of(users)))
+    assert (batch.sum() > 0).all() and (batch.sum() < len(batch)).all()
+    for user in batch.index:
+        assert groups(service, str(user)) == list(batch.columns[batch.loc[user]]), user
+
+
+def test_what_the_bundle_keeps_says_of_everybody_what_the_snapshot_said(served: tuple[Bundle, Snapshot]) -> None:
+    bundle, snapshot = served
+    assert isinstance(snapshot, Served)
+    assert bundle.segments.names == tuple(str(rule["name"]) for rule in LIVE_RULES)
+    for record in snapshot.user_matrix.to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
+        rfm, names = bundle.segments_of(row)
+        assert rfm == row["rfm_segment"]
+        assert row["segment"] == (next((name for name in names if name not in INNER), MISSING))
+
+
+def test_a_model_groups_by_the_segments_and_reads_them_from_the_snapshot(
+    service: Service, served: tuple[Bundle, Snapshot]
+) -> None:
+    """L2 reads what the snapshot knew, as it was measured; who has moved since is asked about the group of then."""
+    _, snapshot = served
+    groups_then = snapshot.user_matrix["segment"]
+    before = service.recommend("ann", k=3)["items"]
+    assert {item["reason"] for item in before} == {f"bestseller in {groups_then['ann']}"}
+    assert {item["level"] for item in before} == {"L2"}
+    for item in ("i0", "i3", "i6"):
+        service.post("view", "new", item)
+    assert groups(service, "new") == ["looking"]
+    assert {item["level"] for item in service.recommend("new", k=3)["items"]} == {"popular"}
+
+
+def test_an_experiment_declares_them(tmp_path: Path) -> None:
+    """From YAML to the service: the file, the comparison, the bundle."""
+    write(tmp_path / "data", [shop()], ATTRIBUTES)
+    (tmp_path / "segments.yaml").write_text(yaml.safe_dump({"segments": LIVE_RULES}))
+    fields = {
+        "name": "by segment",
+        "data": "data",
+        "segments": "segments.yaml",
+        "control": "popular",
+        "arms": {"popular": {"model": "bestsellers", "by": []}, **BY_SEGMENT},
+        "horizon_days": 10,
+        "resamples": 200,
+        "min_users": 1,
+    }
+    (tmp_path / "experiment.yaml").write_text(yaml.safe_dump(fields))
+    experiment = read_experiment(tmp_path / "experiment.yaml")
+    with Engine.duckdb(threads=1) as engine:
+        found = compare(engine, Dataset.open(tmp_path / "data"), experiment)
+    assert "segment" in found.trained.early.sequences.attributes
+    snapshot, model = found.trained.snapshot, found.trained.models["groups"]
+    bundle = save_bundle(
+        tmp_path / "bundle", Blend.of_one("groups", model, snapshot), snapshot, arm="groups", policy={}
+    )
+    assert bundle.segments.names == tuple(str(rule["name"]) for rule in LIVE_RULES)

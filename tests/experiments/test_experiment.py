@@ -10,6 +10,7 @@ import yaml
 
 from experiments.experiment import Experiment, make_experiment, read_experiment
 from features.errors import ConfigError, InputError, NotFoundError
+from features.segments.definitions import SegmentRule
 
 ARMS: dict[str, dict[str, Any]] = {
     "popular": {"model": "bestsellers", "by": []},
@@ -40,16 +41,28 @@ def test_a_file_round_trips(tmp_path: Path) -> None:
         resamples=500,
         min_users=50,
         seed=3,
+        segments=[
+            {"name": "buyers", "where": "frequency > 0"},
+            {"name": "often", "where": "1 < 2", "parent": "buyers"},
+        ],
     )
     text = yaml.safe_dump(full.model_dump(mode="json", by_alias=True), sort_keys=False)
     assert written(tmp_path, text) == full.model_copy(update={"data": tmp_path / "shop"})
+
+
+def test_segments_are_rules_or_a_file_beside_the_experiment(tmp_path: Path) -> None:
+    rules = make_experiment(**FIELDS, segments=[{"name": "buyers", "where": "frequency > 0"}]).segments
+    assert rules == (SegmentRule(name="buyers", where="frequency > 0"),)
+    assert make_experiment(**FIELDS, segments=[]).segments == ()
+    read = written(tmp_path, yaml.safe_dump({**FIELDS, "segments": "rules/segments.yaml"}))
+    assert read.segments == tmp_path / "rules/segments.yaml"
 
 
 def test_defaults() -> None:
     plain = make_experiment(**FIELDS)
     assert (plain.k, plain.metric, plain.group, plain.replay) == (20, "ndcg", "hot", "as_of")
     assert (plain.confidence, plain.min_users, plain.seed) == (0.95, 500, 0)
-    assert plain.models == ARMS and plain.files == {}
+    assert plain.models == ARMS and plain.files == {} and plain.segments is None
 
 
 @pytest.mark.parametrize(
@@ -107,6 +120,9 @@ def test_without_a_blend_all_models_but_the_control_are_registered() -> None:
         ({"control": "x"}, "control must be one of the arms, received 'x'; choose from popular, history, blend"),
         ({"group": "tepid"}, "experiment: group is not usable"),
         ({"register": ["x"]}, "register must be arms with a model, received 'x'"),
+        ({"segments": [{"name": "x"}]}, "experiment: segments.where is not usable: field required"),
+        ({"segments": [{"name": "x", "where": "1 < 2", "if": 1}]}, "experiment: segments.if is not a known key"),
+        ({"segments": {"name": "x"}}, "experiment: segments"),
         ({"policy": {"off": ["L1"]}}, "policy.off must not name L1 or L4"),
         ({"policy": {"on": []}}, "policy: on is not a known key"),
         ({"arms": {**ARMS, "a": {}}}, "arms.a must have either model or recommendations"),

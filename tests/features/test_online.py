@@ -15,13 +15,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from features.catalogue import Catalogue
-from features.consent import Consents
+from features.consent import READING, Consents
 from features.dataset import Dataset
 from features.declarations import Affinity
 from features.definitions import ITEM_FEATURES, USER_FEATURES, is_column_of
 from features.engine import Engine
 from features.identity import Identities
-from features.online import ItemFold, Listings, UserFold, border_ms
+from features.known import Known
+from features.listings import LastListings, Listed, Listings
+from features.online import UserFold, border_ms
+from features.online_items import ItemFold
+from features.remember import remember
 from features.schema import DAY_MS, IDENTITY, EventType, Purpose
 from features.snapshot import Snapshot, build_snapshot
 from tests.features.by_hand import Rows, Tables
@@ -262,3 +266,108 @@ def test_folds_that_read_by_other_rules_are_not_added(known: tuple[Snapshot, Cat
 def test_the_border_is_the_next_end_of_a_day(as_of: int, now: int) -> None:
     border = border_ms(as_of, now)
     assert now <= border < now + DAY_MS and (border - as_of) % DAY_MS == 0
+
+
+def begun(known: Known, snapshot: Snapshot, listings: Listed, user: str, consents: Consents) -> UserFold:
+    """A fold that goes on from what the snapshot knew of an id."""
+    code = snapshot.users.code(user)
+    did = snapshot.sequences.take(np.array([code] if code >= 0 else [], dtype=np.int64))
+    return UserFold.after(known.past(user, did, snapshot.items), snapshot.as_of_ms, listings, consents)
+
+
+def goes_on(known: Known, ids: list[str], consents: Consents) -> bool:
+    """Whether the snapshot knew each of these ids by itself and read it under the same consents."""
+    links = known.links(ids)
+    gone = [visitor for visitor, user, _ in links if visitor not in ids or user not in ids]
+    merged = [visitor for visitor, _, _ in links]
+    persons = {user: [user, *(visitor for visitor, other, _ in links if other == user)] for user in ids}
+    alike = all(
+        known.consents(group).purposes & set(READING) == consents.purposes & set(READING)
+        for user, group in persons.items()
+        if user not in merged
+    )
+    return alike and not gone
+
+
+@settings(max_examples=1, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(seed=0, days=1)
+@example(seed=1, days=30)
+@given(seed=st.integers(0, 10_000), days=st.sampled_from([1, 2, 30]))
+def test_a_fold_that_goes_on_from_a_snapshot_is_the_fold_of_everything(
+    engine: Engine, make_dataset: MakeDataset, tmp_path_factory: pytest.TempPathFactory, seed: int, days: int
+) -> None:
+    """What a snapshot knew and what came since is what the next snapshot knows, to the bit, merges since included."""
+    as_of = NOON
+    tables = random_tables(seed, as_of)
+    tables["users"] = [row for row in tables["users"] if not as_of - days * DAY_MS <= row["valid_from"] < as_of]
+    data = make_dataset(tables)
+    early, late = (build_snapshot(engine, data, at) for at in (as_of - days * DAY_MS, as_of))
+    folder = tmp_path_factory.mktemp("known") / "known"
+    kept = remember(engine, data, early).known
+    assert kept is not None
+    kept.save(folder)
+    known, listings = Known.load(folder), Listings(catalogue_of(engine, data, tables, as_of))
+    identities = Identities()
+    for event in tables["events"]:
+        if EventType(event["event_type"]) in IDENTITY and event["ts"] < as_of:
+            identities.note(EventType(event["event_type"]), event["anonymous_id"], event["user_id"], event["ts"])
+    granted = grants(tables["users"], identities, as_of)
+    since = [row for name in ("events", "impressions") for row in tables[name] if early.as_of_ms <= row["ts"] < as_of]
+    compared, joined = 0, 0
+    for user, expected in late.user_matrix.iterrows():
+        ids = [str(user), *(visitor for visitor, end in identities.merges().items() if end == user)]
+        if not goes_on(known, ids, granted[str(user)]):
+            continue
+        folds = {one: begun(known, early, listings, one, granted[str(user)]) for one in ids}
+        for row in np.random.default_rng(seed).permutation([*since, *since]):
+            if row["user_id"] in folds:
+                (folds[row["user_id"]].show if "rank" in row else folds[row["user_id"]].fold)(row)
+        row = folds[str(user)].with_visitors(folds[one] for one in ids[1:]).row(as_of, late.population, late.items)
+        apart = differences(row, expected, late.user_matrix)
+        new = [one for one in ids[1:] if (one, user) not in [link[:2] for link in known.links([one])]]
+        # Of two ids' activity without items it is not known any more whether it was one session.
+        assert [name for name, *_ in apart if not (new and name.startswith("session"))] == [], user
+        compared, joined = compared + 1, joined + bool(new)
+    assert compared > 20 and joined
+
+
+def test_an_order_and_a_session_that_go_on_are_not_begun_again(engine: Engine, make_dataset: MakeDataset) -> None:
+    def event(number: int, kind: str, ts: int, **more: Any) -> dict[str, Any]:
+        return {"event_id": f"e{number}", "event_type": kind, "user_id": "ann", "ts": ts, **more}
+
+    item = {"item_id": "i0", "valid_from": 1, "category": "c", "available": True, "price_cents": 64}
+    before = [event(0, "purchase", NOON - DAY_MS, item_id="i0", order_id="o1"), event(1, "visit", NOON - GAP_MS + 1)]
+    since = [event(2, "view", NOON, item_id="i0"), event(3, "purchase", NOON + 9 * GAP_MS, item_id="i0", order_id="o1")]
+    data = make_dataset({"events": before, "items": [item]})
+    snapshot = build_snapshot(engine, data, NOON)
+    known = remember(engine, data, snapshot).known
+    assert known is not None
+    assert [tuple(order) for order in known.orders("ann")] == [("#o1", NOON - DAY_MS, 1, 1, 0)]
+    fold = begun(known, snapshot, LastListings(snapshot.item_matrix), "ann", Consents.parse(None))
+    rows = [fold.row(NOON, snapshot.population, snapshot.items)]
+    for row in since:
+        fold.fold(row)
+        rows.append(fold.row(NOON + DAY_MS, snapshot.population, snapshot.items))
+    assert [row["sessions_90d"] for row in rows] == [2, 2, 3]
+    assert [row["frequency"] for row in rows] == [1, 1, 1]
+    assert [row["orders_1d"] for row in rows] == [1, 0, 1]
+    assert [row["purchases_90d"] for row in rows] == [1, 1, 2]
+
+
+def test_what_comes_late_is_folded_into_the_sessions_of_its_time(engine: Engine, make_dataset: MakeDataset) -> None:
+    def view(number: int, ts: int) -> dict[str, Any]:
+        return {"event_id": f"e{number}", "event_type": "view", "user_id": "ann", "ts": ts, "item_id": "i0"}
+
+    item = {"item_id": "i0", "valid_from": 1, "category": "c", "available": True}
+    told = [view(0, NOON - 5 * GAP_MS), view(1, NOON - 3 * GAP_MS - 2), view(2, NOON - DAY_MS)]
+    late = [view(3, NOON - 4 * GAP_MS - 1), view(4, NOON - 3 * DAY_MS)]
+    data, whole = (make_dataset({"events": rows, "items": [item]}) for rows in (told, [*told, *late]))
+    snapshot, expected = build_snapshot(engine, data, NOON), build_snapshot(engine, whole, NOON)
+    known = remember(engine, data, snapshot).known
+    assert known is not None
+    fold = begun(known, snapshot, LastListings(snapshot.item_matrix), "ann", Consents.parse(None))
+    for row in late:
+        fold.fold(row)
+    row = fold.row(NOON, expected.population, expected.items)
+    assert differences(row, expected.user_matrix.loc["ann"], expected.user_matrix) == []
+    assert (row["sessions_90d"], fold.row(NOON, expected.population, ())["distinct_items"]) == (3, 0)

@@ -268,6 +268,17 @@ def test_an_unknown_user_is_answered_by_attributes_or_by_what_is_popular(bundle:
     assert decide(ask(bundle, "nobody", attributes={"country": "Atlantis"}), [], bundle).items == nobody.items
 
 
+def test_of_whoever_refuses_personalisation_nothing_is_read(bundle: Bundle) -> None:
+    (user,) = busiest(bundle)
+    item = strong(bundle)
+    told = {"attributes": {"country": "DE"}, "item_id": item, "visitors": tuple(busiest(bundle, 2)[1:])}
+    slate = decide(ask(bundle, user, personal=False, **told), [event(bundle, item)], bundle)
+    nobody = decide(ask(bundle, "nobody", exclude=[item]), [], bundle)
+    assert levels(slate) == {"popular"} and ids(slate) == ids(nobody) and item not in ids(slate)
+    assert slate.ages.model_copy(update={"attributes": {}}) == nobody.ages.model_copy(update={"attributes": {}})
+    assert slate.notes == ["did without all that is known of the user, who refuses personalisation"]
+
+
 def test_a_catalogue_smaller_than_the_slate_is_said(bundle: Bundle) -> None:
     n = int(bundle.available.sum())
     slate = decide(ask(bundle, busiest(bundle)[0], n + 5), [], bundle)

@@ -42,6 +42,7 @@ class TinyBundle:
 
     digest: str = "digest"
     as_of_ms: int = 1_600_000_000_000
+    known: None = None
 
 
 ONE_DAY = Age(freshness=Freshness.FRESH, age_ms=86_400_000)
@@ -197,6 +198,12 @@ def test_a_bad_field_is_answered_with_its_path(api: Api, state: State) -> None:
     assert post(api, "/recommend", {"user_id": "ann", "k": 10**9}).status_code == 422
 
 
+def test_a_bundle_that_knows_no_single_users_has_no_profiles(api: Api) -> None:
+    answer = send(api, "GET", "/profile?user_id=ann")
+    assert answer.status_code == 503
+    assert complaint(answer)["mend"] == "train it again"
+
+
 @pytest.mark.parametrize("path", ["/recommend", "/events"])
 def test_the_wrong_form_is_refused_before_the_content(api: Api, path: str) -> None:
     async def chunks() -> AsyncIterator[bytes]:
@@ -279,13 +286,18 @@ def test_meters_count_requests_items_and_events(api: Api) -> None:
     assert [after - earlier for after, earlier in zip(read(), before, strict=True)] == [1, 1, 1, 2, 2, 1]
 
 
-def test_openapi_documents_both_routes_with_their_errors(api: Api) -> None:
+def test_openapi_documents_all_routes_with_their_errors(api: Api) -> None:
     document = send(api, "GET", "/openapi.json").json()
     assert document["openapi"].startswith("3.")
     common = {"200", "400", "413", "415", "422", "503"}
     assert set(document["paths"]["/recommend"]["post"]["responses"]) == common
     assert set(document["paths"]["/events"]["post"]["responses"]) == common | {"409"}
+    profile = document["paths"]["/profile"]["get"]
+    assert set(profile["responses"]) == {"200", "404", "422", "503"}
+    assert [(one["name"], one["in"], one["required"]) for one in profile["parameters"]] == [("user_id", "query", True)]
     schemas = document["components"]["schemas"]
+    assert schemas["Profile"]["properties"]["personalised"]["const"] is True
+    assert schemas["RefusedProfile"]["properties"]["personalised"]["const"] is False
     assert schemas["RecommendRequest"]["properties"]["k"]["maximum"] == 500
     assert schemas["PostedEvent"]["required"] == ["event_type", "user_id"]
     assert schemas["RecommendAnswer"]["properties"]["ages"] == {"$ref": "#/components/schemas/Ages"}

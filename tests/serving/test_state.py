@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -134,17 +135,21 @@ def test_who_is_who_is_found_by_index_also_in_a_database_of_an_earlier_version(u
     State.open(url).close()
     indexes = ("identities_by_visitor", "identities_by_user")
     with closing(sqlite3.connect(tmp_path / "folder" / "state.db")) as file:
-        for name in indexes:
+        for name in (*indexes, "impressions_by_user"):
             file.execute(f"DROP INDEX {name}")
     state = State.open(url)
     statements: list[str] = []
     sa.event.listen(state._engine, "before_cursor_execute", lambda *seen: statements.append(seen[2]))
-    state.recent("ann", 0, NOW_MS)
+    state.seen("ann", 0, NOW_MS, 0, (9, 9))
     state.close()
+    [shown_to] = [statement for statement in statements if "count(*)" in statement]
     [told] = [statement for statement in statements if "UNION ALL" in statement]
     with closing(sqlite3.connect(tmp_path / "folder" / "state.db")) as file:
         plan = [row[3] for row in file.execute(f"EXPLAIN QUERY PLAN {told}", [NOW_MS] * told.count("?"))]
+        asked = [0, 1, "ann", 0, NOW_MS][: shown_to.count("?")]
+        counted = [row[3] for row in file.execute(f"EXPLAIN QUERY PLAN {shown_to}", asked)]
     assert all(any(step.startswith(f"SEARCH events USING INDEX {name} ") for step in plan) for name in indexes)
+    assert counted[0].startswith("SEARCH impressions USING") and "impressions_by_user" in counted[0]
 
 
 @pytest.mark.parametrize("filled", [False, True])
@@ -248,3 +253,45 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_text("this is not a database, but long enough to look like one" * 50)
     with pytest.raises(StateError, match="not a database"):
         State.open(f"sqlite:///{tmp_path / 'state.db'}")
+
+
+def test_what_somebody_was_shown_is_newest_first_and_counted_by_day(url: str) -> None:
+    state = State.open(url)
+    day = 86_400_000
+    times = {"r1": 9 * day, "r2": 10 * day - 1, "r3": 10 * day}
+    state.append_impressions([shown(rank, name)._replace(ts=ts) for name, ts in times.items() for rank in (1, 2)])
+    state.append_impressions([shown(1, "other")._replace(user_id="bob", ts=10 * day)])
+    state.append_events([said("s1", "bob", "ann", 10 * day), viewed("v1", 10 * day, "bob")])
+
+    def seen(since_ms: int, before_ms: int, shift_ms: int = 0, limit: int = 9) -> tuple[list[str], dict[int, int]]:
+        found = state.seen("ann", since_ms, before_ms, shift_ms, (5, limit))
+        return [row.request_id for row in found.shown], dict(found.shown_by_day)
+
+    assert seen(0, 10 * day + 1) == (["other", "r3", "r3", "r2", "r2", "r1", "r1"], {9: 4, 10: 3})
+    assert seen(9 * day + 1, 10 * day) == (["r2", "r2", "r1", "r1"], {9: 2})  # nobody was merged before
+    assert seen(0, 10 * day + 1, shift_ms=1, limit=2) == (["other", "r3"], {9: 2, 10: 5})
+    found = state.seen("bob", 0, 10 * day + 1, 0, (5, 9))
+    assert (found.recent.user_id, found.recent.visitors) == ("ann", ("bob",))
+    assert [event.event_id for event in found.recent.events] == ["s1", "v1"]
+    assert found.shown[0] == shown(1, "other")._replace(user_id="bob", ts=10 * day)
+    state.close()
+
+
+def test_merges_that_a_snapshot_knew_hold_until_they_are_taken_back_here(url: str) -> None:
+    state = State.open(url)
+
+    def links(ids: Iterable[str]) -> list[tuple[str, str, int]]:
+        return [("tab", "ann", 20)] if {"tab", "ann"} & set(ids) else []
+
+    def ids(user_id: str) -> tuple[str, ...]:
+        found = state.recent(user_id, 0, 1_000, links=links)
+        return (found.user_id, *found.visitors)
+
+    assert ids("tab") == ids("ann") == ("ann", "tab")
+    state.append_events([said("u1", "tab", "ann", 10, EventType.UNIDENTIFY)])
+    assert ids("tab") == ("ann", "tab")  # it was taken back before it was said
+    state.append_events([said("u2", "tab", "ann", 30, EventType.UNIDENTIFY)])
+    assert (ids("tab"), ids("ann")) == (("tab",), ("ann",))
+    state.append_events([said("s1", "tab", "bob", 40)])
+    assert (ids("tab"), ids("ann")) == (("bob", "tab"), ("ann",))
+    state.close()

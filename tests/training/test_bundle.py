@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ import pytest
 
 from features.dataset import Dataset
 from features.errors import InputError, NotFoundError
+from features.online import Past, UserFold
 from features.schema import MISSING, EventType
+from features.snapshot import Snapshot
 from training import registry, tracking
 from training.blend import Blend
 from training.bundle import ABOUT, RECORDED_USERS, Bundle, save_bundle
@@ -52,7 +54,9 @@ def test_a_bundle_answers_as_the_models_in_memory(bundle: Bundle, trained: Train
 
 def test_only_files_that_execute_nothing(saved_bundle: Path) -> None:
     endings = {path.suffix for path in saved_bundle.rglob("*") if path.is_file()}
-    assert endings == {".json", ".npz", ".safetensors", ".parquet"}
+    assert endings == {".json", ".npz", ".npy", ".safetensors", ".parquet"}
+    for path in saved_bundle.rglob("*.npy"):
+        np.load(path, allow_pickle=False)
 
 
 def test_only_available_items_are_shown(bundle: Bundle) -> None:
@@ -90,6 +94,8 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "a bit of a part": lambda folder: flip(folder / "blend/parts/bestsellers/shares.npz"),
     "a bit of the network": lambda folder: flip(folder / "blend/parts/transformer/weights.safetensors"),
     "a bit of the catalogue": lambda folder: flip(folder / "catalogue.parquet", 0.1),
+    "a bit of what users did": lambda folder: flip(folder / "known/counts.number.npy", 0.9),
+    "a rule of a segment": lambda folder: change_json(folder / "segments.json", "segments", [{"name": "x"}]),
     "a weight": lambda folder: change_json(folder / "blend/model.json", "scales", [1.0] * 5),
     "the policy": lambda folder: change_json(folder / "policy.json", "off", ["L3"]),
     "what it says about itself": lambda folder: change_json(folder / ABOUT, "arm", "another"),
@@ -113,6 +119,27 @@ def test_what_was_changed_is_refused(folder: Path, change: Callable[[Path], obje
     change(folder)
     with pytest.raises(InputError, match=r"^bundle must .*train it again$"):
         Bundle.load(folder)
+
+
+def test_what_users_did_is_mapped_and_goes_on_to_the_rows_of_the_snapshot(bundle: Bundle, trained: Trained) -> None:
+    known, users = bundle.known, trained.snapshot.user_matrix
+    assert known is not None and all(isinstance(values, np.memmap) for values in known.arrays.values())
+    for user in users.index[::60]:
+        past = known.past(str(user), bundle.did(str(user)), bundle.items)
+        fold = UserFold.after(past, bundle.as_of_ms, bundle.listings, known.consents([str(user)]))
+        row, expected = fold.row(bundle.as_of_ms, known.population, bundle.items), users.loc[user]
+        assert row == {name: None if pd.isna(expected[name]) else expected[name] for name in row}
+    assert bundle.told == trained.snapshot.attributes
+    nobody = known.past("nobody", bundle.did("nobody"), bundle.items)
+    assert nobody == Past() and known.orders("nobody") == []
+
+
+def test_a_snapshot_of_which_nothing_more_is_known_makes_a_bundle_without_it(trained: Trained, tmp_path: Path) -> None:
+    snapshot = trained.snapshot
+    plain = Snapshot(**{one.name: getattr(snapshot, one.name) for one in fields(Snapshot)})
+    made = save_bundle(tmp_path / "plain", champion(trained), plain, arm="champion", policy={})
+    assert made.known is None and len(made.segments) == 0
+    made.check_recorded()
 
 
 def test_no_bundle_at_all(tmp_path: Path) -> None:

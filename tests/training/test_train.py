@@ -86,7 +86,7 @@ def test_progress_is_told_from_zero_to_the_end(engine: Engine, shop_data: Datase
     train(
         engine, shop_data, models, as_of_ms, HORIZON_MS, lambda stage, done, of, metrics: told.append((stage, done, of))
     )
-    assert told == [(stage, done, 1) for stage in ("best", "all", "best, refit") for done in (0, 1)]
+    assert told == [(stage, done, 1) for stage in ("tripwires", "best", "all", "best, refit") for done in (0, 1)]
 
 
 def test_without_a_whole_label_window_there_is_nothing_to_decide_on(engine: Engine, shop_data: Dataset) -> None:

@@ -58,7 +58,7 @@ def snapshot_in_pandas(dataset: Path, as_of_ms: int, out: Path) -> None:
 
 
 def _sequences(events: pd.DataFrame, users: pd.Index, items: pd.Index, out: Path) -> None:
-    rows, columns = users.get_indexer(events["user_id"]), items.get_indexer(events["item_id"])
+    rows, columns = users.get_indexer(pd.Index(events["user_id"])), items.get_indexer(pd.Index(events["item_id"]))
     seen = events["event_type"].isin(INTERACTIONS).to_numpy()
     pairs = (np.ones(seen.sum(), np.int32), (rows[seen], columns[seen]))
     sparse.save_npz(out / "interactions.npz", sparse.csr_matrix(pairs, (len(users), len(items))), compressed=False)

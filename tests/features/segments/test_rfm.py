@@ -1,4 +1,4 @@
-"""RFM by hand and against plain counting: scores, names, and one row like the whole table."""
+"""RFM by hand and against plain counting: the declared scores, the names, and one row like the whole table."""
 
 from __future__ import annotations
 
@@ -10,56 +10,71 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.declarations import Score
+from features.definitions import USER_FEATURES
+from features.derived import Population, derive
 from features.errors import InputError
-from features.segments.rfm import GRID, NO_PURCHASE, RFM_SEGMENTS, Rfm, fit_rfm
+from features.segments.rfm import GRID, NO_PURCHASE, RFM_SEGMENTS, rfm_segment, rfm_segments
 
-NAMES = ("purchase_recency_days", "frequency", "monetary_cents")
-SCORES = ["recency_score", "frequency_score", "monetary_score"]
+MEASURES = ("purchase_recency_days", "frequency", "monetary_cents")
+SCORES = ("recency_score", "frequency_score", "monetary_score")
+DECLARED = tuple(feature for feature in USER_FEATURES if isinstance(feature, Score))
 
 
 def users(*rows: tuple[int | None, int | None, int | None]) -> pd.DataFrame:
-    index = pd.Index([f"u{at}" for at in range(len(rows))], name="user_id")
-    return pd.DataFrame(rows, columns=NAMES, index=index).astype("Int64")
+    """The columns that segments are read from, as the pipeline derives them from the three measures."""
+    columns = list(zip(*rows, strict=True)) or [(), (), ()]
+    values = {name: np.array(column, dtype=np.float64) for name, column in zip(MEASURES, columns, strict=True)}
+    derive(DECLARED, values, Population(), learn=True)
+    return pd.DataFrame(values, index=pd.Index([f"u{at}" for at in range(len(rows))], name="user_id"))
+
+
+def scored(*scores: int | None) -> pd.DataFrame:
+    return pd.DataFrame([scores], columns=list(SCORES), index=["u"], dtype="Float64")
 
 
 def counted(value: int, others: list[int], *, fewer_is_better: bool = False) -> int:
-    """The definition, word for word: one plus the fifths of buyers who are strictly worse."""
-    worse = sum(other > value if fewer_is_better else other < value for other in others)
-    return 1 + 5 * worse // len(others)
+    """The definition, word for word: the fifths of buyers who are strictly below, counted from the better end."""
+    below = 5 * sum(other < value for other in others) // len(others)
+    return 5 - below if fewer_is_better else 1 + below
+
+
+def test_the_scores_are_the_declared_features() -> None:
+    assert tuple(score.name for score in DECLARED) == SCORES
+    assert tuple(score.feature for score in DECLARED) == MEASURES
 
 
 def test_ten_buyers_fill_five_scores_two_by_two() -> None:
     matrix = users(*((day, 11 - day, 100 * (11 - day)) for day in range(1, 11)))
-    scores = fit_rfm(matrix).scores(matrix)
-    assert scores["recency_score"].tolist() == [5, 5, 4, 4, 3, 3, 2, 2, 1, 1]
-    assert scores["frequency_score"].tolist() == scores["monetary_score"].tolist() == scores["recency_score"].tolist()
-    assert list(scores.columns) == SCORES
-    assert {str(dtype) for dtype in scores.dtypes} == {"Int64"}
+    for score in SCORES:
+        assert matrix[score].tolist() == [5, 5, 4, 4, 3, 3, 2, 2, 1, 1]
+    names = ["champions"] * 2 + ["loyal"] * 2 + ["needs attention"] * 2 + ["hibernating"] * 4
+    assert rfm_segments(matrix).tolist() == names
 
 
-def test_equal_values_have_equal_scores() -> None:
-    matrix = users(*[(5, 1, 100)] * 6, *[(5, 2, 100)] * 4)
-    scores = fit_rfm(matrix).scores(matrix)
-    assert scores["recency_score"].tolist() == [1] * 10
-    assert scores["frequency_score"].tolist() == [1] * 6 + [4] * 4  # six of ten are worse: three fifths
-    assert scores["monetary_score"].tolist() == [1] * 10
+def test_who_bought_as_lately_as_everybody_has_bought_lately() -> None:
+    assert rfm_segments(users(*[(5, 1, 100)] * 6, *[(5, 2, 100)] * 4)).tolist() == ["new"] * 6 + ["potential loyal"] * 4
 
 
 def test_who_never_bought_is_a_segment_and_moves_no_border() -> None:
     buyers = [(day, 11 - day, 100 * (11 - day)) for day in range(1, 11)]
     without, with_others = users(*buyers), users(*buyers, *[(None, 0, 0)] * 50)
-    assert fit_rfm(with_others) == fit_rfm(without)
-    rfm = fit_rfm(with_others)
-    assert rfm.segments(with_others).iloc[10:].tolist() == [NO_PURCHASE] * 50
-    assert rfm.scores(with_others).iloc[10:].isna().all(axis=None)
-    assert rfm.segment({}) == rfm.segment({"purchase_recency_days": None, "frequency": 0}) == NO_PURCHASE
+    assert rfm_segments(with_others).tolist() == rfm_segments(without).tolist() + [NO_PURCHASE] * 50
+    assert rfm_segment({}) == rfm_segment({"recency_score": None, "frequency_score": None}) == NO_PURCHASE
 
 
 def test_a_shop_without_buyers() -> None:
-    nobody = users((None, 0, 0), (None, None, None))
-    assert fit_rfm(nobody) == Rfm((), (), ())
-    assert fit_rfm(nobody).segments(nobody).tolist() == [NO_PURCHASE] * 2
-    assert fit_rfm(users()).segments(users()).tolist() == []
+    assert rfm_segments(users((None, 0, 0), (None, None, None))).tolist() == [NO_PURCHASE] * 2
+    assert rfm_segments(users()).tolist() == []
+
+
+def test_where_nothing_is_known_of_money_frequency_alone_tells_the_value() -> None:
+    """A shop whose log has no prices: its most frequent buyers are not half as good for that."""
+    matrix = users(*((day, 11 - day, 0) for day in range(1, 11)))
+    assert matrix["monetary_score"].isna().all()
+    priced = users(*((day, 11 - day, 11 - day) for day in range(1, 11)))
+    assert rfm_segments(matrix).tolist() == rfm_segments(priced).tolist()
+    assert rfm_segment({"recency_score": 5, "frequency_score": 5}) == "champions"
 
 
 @pytest.mark.parametrize(
@@ -77,16 +92,13 @@ def test_a_shop_without_buyers() -> None:
         ((2, 3, 4), "at risk"),
         ((1, 5, 5), "cannot lose"),
         ((1, 1, 1), "hibernating"),
+        ((2, 3, None), "at risk"),
+        ((None, None, None), NO_PURCHASE),
     ],
 )
-def test_the_names(scores: tuple[int, int, int], name: str) -> None:
-    # Borders at 1.5, 2.5, 3.5, 4.5: a value is its own score, a day its own but counted from the other end.
-    borders = (1.5, 2.5, 3.5, 4.5)
-    rfm = Rfm(tuple(reversed(borders)), borders, borders)
-    matrix = users((6 - scores[0], scores[1], scores[2]))
-    assert tuple(rfm.scores(matrix).iloc[0]) == scores
-    assert rfm.segments(matrix).tolist() == [name]
-    assert rfm.segment(dict(zip(NAMES, matrix.iloc[0], strict=True))) == name
+def test_the_names(scores: tuple[int | None, int | None, int | None], name: str) -> None:
+    assert rfm_segments(scored(*scores)).tolist() == [name]
+    assert rfm_segment(dict(zip(SCORES, scores, strict=True))) == name
 
 
 def test_every_name_is_listed_once_and_is_in_the_grid() -> None:
@@ -95,31 +107,33 @@ def test_every_name_is_listed_once_and_is_in_the_grid() -> None:
 
 
 values = st.integers(0, 12)
-buyer = st.tuples(values, st.integers(1, 6), values) | st.tuples(st.none(), st.none() | st.just(0), st.just(0))
+buyer = st.tuples(values, st.integers(1, 6), st.integers(1, 12)) | st.tuples(
+    st.none(), st.none() | st.just(0), st.just(0)
+)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(buyer, min_size=1, max_size=40))
 def test_scores_are_counts_and_one_row_is_like_the_table(rows: list[tuple[Any, Any, Any]]) -> None:
     matrix = users(*rows)
-    rfm = fit_rfm(matrix)
     bought = [row for row in rows if row[0] is not None]
-    scores, segments = rfm.scores(matrix), rfm.segments(matrix)
+    segments, records = rfm_segments(matrix), matrix.to_dict("records")
     for at, row in enumerate(rows):
-        assert rfm.segment(dict(zip(NAMES, row, strict=True))) == segments.iloc[at]
+        assert rfm_segment({str(name): value for name, value in records[at].items()}) == segments.iloc[at]
         if row[0] is None:
-            assert scores.iloc[at].isna().all()
+            assert matrix[list(SCORES)].iloc[at].isna().all()
             continue
         columns = list(zip(*bought, strict=True))
         expected = [counted(row[part], list(columns[part]), fewer_is_better=part == 0) for part in range(3)]
-        assert scores.iloc[at].tolist() == expected
+        assert matrix[list(SCORES)].iloc[at].tolist() == expected
         assert segments.iloc[at] == GRID[5 - expected[0]][int(np.floor((expected[1] + expected[2]) / 2 + 0.5)) - 1]
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(InputError, match="column 'frequency' is missing"):
-        fit_rfm(users((1, 1, 1)).drop(columns="frequency"))
-    with pytest.raises(InputError, match="'monetary_cents' must not be missing where purchase_recency_days is known"):
-        fit_rfm(users((1, 1, None)))
-    with pytest.raises(InputError, match="'frequency' must not be missing where purchase_recency_days is known"):
-        fit_rfm(users((1, 1, 1))).segment({"purchase_recency_days": 3})
+    with pytest.raises(InputError, match="column 'frequency_score' is missing"):
+        rfm_segments(users((1, 1, 1)).drop(columns="frequency_score"))
+    rule = "'frequency_score' must not be missing where recency_score is known"
+    with pytest.raises(InputError, match=rule):
+        rfm_segments(scored(5, None, 5))
+    with pytest.raises(InputError, match=rule):
+        rfm_segment({"recency_score": 3})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from features.dataset import Dataset
 from features.engine import Engine
 from features.errors import ConfigError, InputError
+from features.remember import Served
 from features.schema import MISSING
 from features.segments.columns import Type
 from features.segments.definitions import Segments, make_segments
-from features.segments.rfm import fit_rfm
-from features.segments.segmented import lineages, segmented
+from features.segments.rfm import rfm_segments
+from features.segments.segmented import lineages, live_segments, segmented
 from features.snapshot import Snapshot, build_snapshot
 
 RULES = [
@@ -35,7 +37,7 @@ def snapshot(shop_data: Dataset) -> Snapshot:
         return build_snapshot(engine, shop_data, shop_data.last_ms + 1)
 
 
-def add(snapshot: Snapshot, rules: Any = ()) -> Snapshot:
+def add(snapshot: Snapshot, rules: Any = ()) -> Served:
     with Engine.duckdb(threads=1) as engine:
         return segmented(engine, snapshot, rules)
 
@@ -87,7 +89,7 @@ def test_a_snapshot_says_which_segments_its_users_are_in(snapshot: Snapshot) -> 
     users = found.user_matrix
     assert list(users.columns) == [*snapshot.user_matrix.columns, "rfm_segment", "segment", "segment_2"]
     pd.testing.assert_frame_equal(users[list(snapshot.user_matrix.columns)], snapshot.user_matrix)
-    assert users["rfm_segment"].tolist() == fit_rfm(snapshot.user_matrix).segments(snapshot.user_matrix).tolist()
+    assert users["rfm_segment"].tolist() == rfm_segments(snapshot.user_matrix).tolist()
     buys = users["purchase_recency_days"].notna().to_numpy()
     browses = ~buys & (users["views_30d"] > 0).to_numpy()
     assert users["segment"].tolist() == np.where(buys, "buyers", np.where(browses, "browsers", MISSING)).tolist()
@@ -96,6 +98,21 @@ def test_a_snapshot_says_which_segments_its_users_are_in(snapshot: Snapshot) -> 
     assert inner.any()
     assert grocers.any()
     assert users["segment_2"].tolist() == np.where(inner, "inner", np.where(grocers, "grocers", MISSING)).tolist()
+
+
+def test_rules_written_and_read_again_say_of_one_row_what_the_table_says(snapshot: Snapshot) -> None:
+    found = add(snapshot, RULES)
+    assert found.segments is not None
+    again = Segments.from_json(json.loads(json.dumps(found.segments.as_json())))
+    assert [segment.rule for segment in again] == [segment.rule for segment in found.segments]
+    live = live_segments(again)
+    for record in found.user_matrix.to_dict("records"):
+        row = {str(name): value for name, value in record.items()}
+        line = [row.pop(name) for name in ("segment", "segment_2")]
+        rfm, names = row.pop("rfm_segment"), [name for name in line if name != MISSING]
+        told = live(row)
+        assert told[0] == rfm
+        assert set(names) <= set(told[1]) and bool(names) == bool(told[1])
 
 
 def test_histories_carry_every_text_column_and_the_snapshot_names_what_was_told(snapshot: Snapshot) -> None:
