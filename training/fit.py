@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +13,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from features.errors import ConfigError
+from training.fit_checkpoint import Checkpoint, Progressed
+from training.fit_processes import Step, agreed, mean_of_all, meet, n_processes, own_gpu, own_number, own_share
 from training.recommender import Curve, HyperParameters, Progress
+
+#: The averaged weights are those of about the last one in ``RECENT`` of all steps.
+RECENT = 8
 
 
 class FitConfig(HyperParameters):
@@ -28,13 +33,13 @@ class FitConfig(HyperParameters):
 
 
 def choose_device(device: str = "auto") -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU.
+    """``auto`` is CUDA where there is one, else the CPU; under ``torchrun`` each process of a machine has its own GPU.
 
     Raises:
         ConfigError: The device is unknown or not there.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda", own_gpu()) if torch.cuda.is_available() else torch.device("cpu")
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).cpu()  # "meta" takes tensors, but never gives them back
@@ -49,79 +54,177 @@ def seed_everything(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def one_cycle(done: float, warm_up: float = 0.15) -> float:
-    """Factor of the learning rate when a share ``done`` of the training is done: up to one, then to zero by cosine.
+def warmed_up(epochs_done: float) -> float:
+    """Factor of the learning rate: rises through the first epoch, then stays.
 
-    Smith and Topin 2018, Super-convergence.
-
-    >>> [round(one_cycle(done), 2) for done in (0.0, 0.15, 0.575, 1.0)]
-    [0.04, 1.0, 0.5, 0.0]
+    >>> [warmed_up(done) for done in (0.0, 0.5, 1.0, 7.0)]
+    [0.04, 0.52, 1.0, 1.0]
     """
-    if done < warm_up:
-        return 0.04 + 0.96 * done / warm_up
-    return 0.5 + 0.5 * math.cos(math.pi * (done - warm_up) / (1 - warm_up))
+    return min(0.04 + 0.96 * epochs_done, 1.0)
+
+
+class Average:
+    """The average of a module's weights over the last part of all steps so far, however many there will be.
+
+    ``average += (RECENT + 1) / (t + RECENT) * (weights - average)`` at step t (polynomial-decay averaging; Shamir and
+    Zhang 2013). Does what a falling learning rate does, without having to know when training will end: when it ends is
+    what validation decides.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.weights = [weight.detach() for weight in module.parameters()]
+        self.averages = [weight.clone() for weight in self.weights]
+        self.steps = 0
+
+    def add(self) -> None:
+        """Take the weights of one more step into the average."""
+        self.steps += 1
+        torch._foreach_lerp_(self.averages, self.weights, (RECENT + 1) / (self.steps + RECENT))
+
+    def swap(self) -> None:
+        """Exchange the module's weights and the average; a second call takes it back."""
+        for weight, average in zip(self.weights, self.averages, strict=True):
+            kept = weight.clone()
+            weight.copy_(average)
+            average.copy_(kept)
 
 
 Batch = TypeVar("Batch")
+BatchOut = TypeVar("BatchOut", covariant=True)
+
+
+class Batches(Protocol[BatchOut]):
+    """One epoch: how many batches, and each of them once, made when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[BatchOut]: ...
 
 
 def fit(
     module: nn.Module,
     config: FitConfig,
-    batches: Callable[[], Iterable[Batch]],
+    batches: Callable[[np.random.Generator], Batches[Batch]],
     loss: Callable[[Batch], Tensor],
     validate: Callable[[], float] | None = None,
     progress: Progress | None = None,
     stop_after: int | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Curve:
-    """Train ``module`` in place and leave it with the weights of its best epoch, in evaluation mode.
+    """Train ``module`` in place and leave it with the averaged weights of its best epoch, in evaluation mode.
 
-    AdamW with a one-cycle schedule over the epochs; gradients are clipped to norm 1. Where there is no batch at all the
-    weights stay as they are and the curve is empty.
+    AdamW with a constant learning rate after the first epoch; gradients are clipped to norm 1. Where there is no batch
+    at all the weights stay as they are and the curve is empty. Under ``torchrun`` each process takes the next batch of
+    its own: batches should be smaller by the number of processes, then a step is the same as in one process.
 
     Args:
-        batches: One epoch's batches, drawn anew at each call.
+        batches: One epoch's batches, drawn anew from the generator that it is given, the same one in all processes.
         loss: The mean loss of one batch.
         validate: The metric to stop on, higher is better; without it all epochs are run and the last is kept.
         progress: Told after each epoch.
-        stop_after: Leave the schedule as it is, but end after this epoch: how a choice of validation is repeated.
+        stop_after: End after this epoch: how a choice of validation is repeated.
+        checkpoint: Written after each epoch and gone on from, with the same result as if nothing had happened.
     """
-    curve, best, best_state = Curve(), -math.inf, None
-    optimiser = torch.optim.AdamW(module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    for epoch in range(1, min(config.epochs, stop_after or config.epochs) + 1):
-        started, losses = time.perf_counter(), []
-        epoch_batches = list(batches())
-        if not epoch_batches:
+    device = next(module.parameters()).device
+    meet(device)
+    run: _Run[Batch] = _Run(module, config, checkpoint)
+    step = Step(module, loss).shared()
+    last = min(config.epochs, stop_after or config.epochs)
+    while run.epoch < last and run.epoch - run.curve.best_epoch < config.patience:
+        started = time.perf_counter()
+        drawn = batches(np.random.default_rng([config.seed, run.epoch]))
+        n_steps = len(drawn) // n_processes()
+        if not n_steps:
             break
+        torch.manual_seed((config.seed * 1_000 + run.epoch) * n_processes() + own_number())
         module.train()
-        for step, batch in enumerate(epoch_batches):
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * one_cycle((epoch - 1 + step / len(epoch_batches)) / config.epochs)
-            optimiser.zero_grad(set_to_none=True)
-            value = loss(batch)
-            value.backward()
-            nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-            optimiser.step()
-            losses.append(float(value.detach()))
+        losses = torch.zeros((), device=device)
+        for number, batch in enumerate(own_share(drawn)):
+            losses += run.step(step, batch, run.epoch + number / n_steps)
         module.eval()
-        metrics = {"loss": float(np.mean(losses))}
-        score = float(epoch)
+        metrics = {"loss": mean_of_all(float(losses) / n_steps)}
+        run.average.swap()
         if validate is not None:
-            score = metrics["validation"] = validate()
-            curve.validation.append(score)
-        curve.loss.append(metrics["loss"])
-        curve.seconds.append(time.perf_counter() - started)
-        if score > best:
-            best, curve.best_epoch = score, epoch
-            best_state = {name: value.detach().clone() for name, value in module.state_dict().items()}
-        if progress is not None:
-            progress(epoch, config.epochs, metrics)
-        if epoch - curve.best_epoch >= config.patience:
-            break
-    if best_state is not None:
-        module.load_state_dict(best_state)
-    module.eval()
-    return curve
+            metrics["validation"] = agreed(validate)
+        run.finish_epoch(metrics, time.perf_counter() - started)
+        if progress is not None and own_number() == 0:
+            progress(run.epoch, config.epochs, metrics)
+        run.average.swap()
+    run.keep_best()
+    return run.curve
 
 
-__all__ = ["FitConfig", "choose_device", "fit", "one_cycle", "seed_everything"]
+class _Run(Generic[Batch]):
+    """A training under way: the module, its optimiser, its average and its best state."""
+
+    def __init__(self, module: nn.Module, config: FitConfig, checkpoint: Checkpoint | None) -> None:
+        self.module, self.config, self.checkpoint = module, config, checkpoint
+        self.optimiser = torch.optim.AdamW(
+            module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.average = Average(module)
+        self.epoch, self.best, self.curve = 0, -math.inf, Curve()
+        self.best_state: dict[str, Tensor] = {}
+        saved = None if checkpoint is None else checkpoint.load()
+        if saved is not None:
+            self._go_on_from(saved)
+
+    def step(self, loss: Callable[[Batch], Tensor], batch: Batch, epochs_done: float) -> Tensor:
+        """One update; returns the loss before it."""
+        device = self.average.weights[0].device
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * warmed_up(epochs_done)
+        self.optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            value = loss(batch)
+        value.backward()
+        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        self.optimiser.step()
+        self.average.add()
+        return value.detach()
+
+    def finish_epoch(self, metrics: dict[str, float], seconds: float) -> None:
+        """Note what came out while the module has the averaged weights, and keep them if they are the best."""
+        self.epoch += 1
+        score = metrics.get("validation", float(self.epoch))
+        if "validation" in metrics:
+            self.curve.validation.append(score)
+        self.curve.loss.append(metrics["loss"])
+        self.curve.seconds.append(seconds)
+        if score > self.best:
+            self.best, self.curve.best_epoch = score, self.epoch
+            self.best_state = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
+        if self.checkpoint is not None and own_number() == 0:
+            self.checkpoint.save(Progressed(self.epoch, self.best, self.average.steps, self.curve, self._tensors()))
+
+    def keep_best(self) -> None:
+        """Give the module the weights of its best epoch."""
+        if self.best_state:
+            self.module.load_state_dict(self.best_state)
+        self.module.eval()
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """Everything that the next epoch begins with; called while weights and average are exchanged."""
+        tensors = {f"best.{name}": value for name, value in self.best_state.items()}
+        for number, weight in enumerate(self.module.parameters()):
+            tensors[f"average.{number}"] = weight.detach()
+            tensors[f"weight.{number}"] = self.average.averages[number]
+            for name, value in self.optimiser.state[weight].items():
+                tensors[f"optimiser.{number}.{name}"] = value
+        return {name: value.contiguous().clone() for name, value in tensors.items()}
+
+    def _go_on_from(self, saved: Progressed) -> None:
+        self.epoch, self.best, self.curve, self.average.steps = saved.epoch, saved.best, saved.curve, saved.steps
+        device = self.average.weights[0].device
+        tensors = {name: value.to(device) for name, value in saved.tensors.items()}
+        self.best_state = {name.removeprefix("best."): t for name, t in tensors.items() if name.startswith("best.")}
+        for number, weight in enumerate(self.module.parameters()):
+            weight.detach().copy_(tensors[f"weight.{number}"])
+            self.average.averages[number].copy_(tensors[f"average.{number}"])
+            prefix = f"optimiser.{number}."
+            state = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            if state:
+                self.optimiser.state[weight] = state
+
+
+__all__ = ["RECENT", "Average", "Batches", "FitConfig", "choose_device", "fit", "seed_everything", "warmed_up"]

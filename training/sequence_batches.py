@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -13,15 +13,18 @@ from torch import Tensor
 from features.schema import DAY_MS, EventType
 from features.sequences import Histories, positions
 
+#: A small log is cut into about this many batches, each of at least ``FEWEST_EVENTS``: few large steps teach little.
+BATCHES, FEWEST_EVENTS = 32, 128
+
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
     """Where the model is asked and what it should answer.
 
     Attributes:
-        asked: (q,) int64 flat positions of the last event of each visit that has an answer, sorted.
-        first, last: (q,) int64: ``answers[first:last]`` are the items bought in the horizon after that visit.
-        answers: (p,) int32 bought items, by user and time.
+        asked: (q,) int64 flat positions of the events after which it is asked, sorted.
+        first, last: (q,) int64: ``answers[first:last]`` are the right answers to that question, at least one.
+        answers: (p,) int32 items, by user and time.
     """
 
     asked: NDArray[np.int64]
@@ -31,6 +34,26 @@ class Supervision:
 
 
 def supervise(histories: Histories, horizon_days: float) -> Supervision:
+    """The questions that the log itself can answer, as they will be asked.
+
+    Users of a shop are asked between visits what they will buy: see ``bought_within``. Where all of a log's gaps are
+    equal its times were made up from an order, and where nobody came back there is nothing between visits: then the
+    question is what comes next, see ``next_item``.
+    """
+    if not only_ordered(histories):
+        found = bought_within(histories, horizon_days)
+        if len(found.asked):
+            return found
+    return next_item(histories)
+
+
+def only_ordered(histories: Histories) -> bool:
+    """Whether every two events that follow each other are equally far apart, as no real log's are."""
+    gaps = np.diff(histories.ts)[np.diff(histories.rows) == 0]
+    return len(gaps) > 0 and int(gaps.min()) == int(gaps.max())
+
+
+def bought_within(histories: Histories, horizon_days: float) -> Supervision:
     """Ask at the end of every visit what is bought in ``(end, end + horizon]``.
 
     Users are asked between visits, so that is where the model learns (dense all-action loss; Pancha et al. 2022,
@@ -41,6 +64,7 @@ def supervise(histories: Histories, horizon_days: float) -> Supervision:
     bought = histories.event_types == EventType.PURCHASE.code
     if not bought.any():
         bought = np.ones_like(bought)
+    bought = bought & (histories.items >= 0)
     ends = np.flatnonzero(np.append(np.diff(visits) != 0, True)[: len(visits)])
     # One increasing key for (user, time), so that a horizon is a range of it.
     start = int(histories.ts.min(initial=0))
@@ -53,9 +77,18 @@ def supervise(histories: Histories, horizon_days: float) -> Supervision:
     return Supervision(ends[answered], first[answered], last[answered], histories.items[bought])
 
 
+def next_item(histories: Histories) -> Supervision:
+    """Ask after every event what the user's next event is about."""
+    followed = np.flatnonzero((np.diff(histories.rows) == 0) & (histories.items[1:] >= 0))
+    return Supervision(followed, followed + 1, followed + 2, histories.items)
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Padded windows (b, length), and q questions: vectors at ``[row, column]`` should point at ``answers`` (q, a)."""
+    """Padded windows (b, length), and q questions: vectors at ``[row, column]`` should point at ``answers`` (q, a).
+
+    Questions are sorted by row and column.
+    """
 
     items: Tensor
     types: Tensor
@@ -66,8 +99,47 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on ``device``."""
+        return Batch(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The batches of one epoch, made one by one: windows that together ask every question once.
+
+    Attributes:
+        begins, stops: (w,) int64: the events of each window.
+        question: (w + 1,) int64: window w asks ``question[w]:question[w + 1]`` of the supervision's.
+        groups: Windows of like length that share a batch, so that little is padded.
+    """
+
+    histories: Histories
+    supervision: Supervision
+    n_items: int
+    rng: np.random.Generator
+    answers: int
+    begins: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    question: NDArray[np.int64]
+    groups: list[NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for group in self.rng.permutation(len(self.groups)):
+            yield self._batch(self.groups[group])
+
+    def _batch(self, windows: NDArray[np.int64]) -> Batch:
+        supervision, begins = self.supervision, self.begins[windows]
+        row = np.repeat(np.arange(len(windows)), np.diff(self.question)[windows])
+        asked = positions(self.question, windows)
+        low, high = supervision.first[asked], supervision.last[asked]
+        drawn = low[:, None] + (self.rng.random((len(asked), self.answers)) * (high - low)[:, None]).astype(np.int64)
         return Batch(
-            *(getattr(self, name).to(device) for name in ("items", "types", "gaps_ms", "row", "column", "answers"))
+            *padded(self.histories, begins, self.stops[windows], self.n_items),
+            row=torch.from_numpy(row),
+            column=torch.from_numpy(supervision.asked[asked] - begins[row]),
+            answers=torch.from_numpy(supervision.answers[drawn].astype(np.int64)),
         )
 
 
@@ -79,39 +151,44 @@ def draw_batches(
     *,
     length: int,
     batch_size: int,
+    batch_events: int,
     answers: int,
-) -> Iterator[Batch]:
-    """One epoch: windows of at most ``length`` events that together ask every question once.
+    processes: int = 1,
+) -> Epoch:
+    """One epoch of windows of at most ``length`` events.
 
-    Each user's events are cut at multiples of half a window from a random phase, so that a question sees between half a
-    window and a whole one. Windows of like length share a batch, so that little is padded.
+    Each user's events are cut at multiples of three quarters of a window from a random phase, so that a question sees
+    at least a quarter of a window.
+
+    Args:
+        batch_size: The most windows in one batch.
+        batch_events: The most events in one batch, padding counted, as long as it holds more than one window;
+            fewer where the log is small.
+        answers: How many of a question's answers are drawn, with repetition.
+        processes: How many batches make one step; each is smaller by that.
     """
-    if not len(supervision.asked):
-        return
-    stride = max(length // 2, 1)
     owners = histories.rows[supervision.asked]
     first_event = histories.offsets[owners]
+    stride = max(length * 3 // 4, 1)
     phase = rng.integers(0, stride, size=len(histories))[owners]
     piece = (supervision.asked - first_event + phase) // stride
     is_new = np.append(True, (np.diff(owners) != 0) | (np.diff(piece) != 0))[: len(owners)]
-    question = np.append(np.flatnonzero(is_new), len(owners))  # window w asks questions [question[w], question[w + 1])
+    question = np.append(np.flatnonzero(is_new), len(owners))
     stops = supervision.asked[question[1:] - 1] + 1
     begins = np.maximum(first_event[question[:-1]], stops - length)
-    by_length = np.argsort(stops - begins + rng.random(len(stops)), kind="stable")
-    groups = np.split(by_length, np.arange(batch_size, len(by_length), batch_size))
-    for group in rng.permutation(len(groups)):
-        windows = groups[group]
-        counts = np.diff(question)[windows]
-        row = np.repeat(np.arange(len(windows)), counts)
-        asked = positions(question, windows)
-        low, high = supervision.first[asked], supervision.last[asked]
-        drawn = low[:, None] + (rng.random((len(asked), answers)) * (high - low)[:, None]).astype(np.int64)
-        yield Batch(
-            *padded(histories, begins[windows], stops[windows], n_items),
-            row=torch.from_numpy(row),
-            column=torch.from_numpy(supervision.asked[asked] - begins[windows][row]),
-            answers=torch.from_numpy(supervision.answers[drawn].astype(np.int64)),
-        )
+    lengths = stops - begins
+    by_length = np.argsort(lengths + rng.random(len(lengths)), kind="stable")
+    batch_events = min(batch_events, max(int(lengths.sum()) // BATCHES, FEWEST_EVENTS)) // processes
+    batch_size = max(batch_size // processes, 1)
+    groups, start = [], 0
+    while start < len(by_length):
+        some = by_length[start : start + batch_size]
+        events = lengths[some] * np.arange(1, len(some) + 1)
+        size = max(int(np.searchsorted(events, batch_events, side="right")), 1)
+        groups.append(some[:size])
+        start += size
+    answers = min(answers, int((supervision.last - supervision.first).max(initial=1)))
+    return Epoch(histories, supervision, n_items, rng, answers, begins, stops, question, groups)
 
 
 def padded(
@@ -135,4 +212,4 @@ def padded(
     )
 
 
-__all__ = ["Batch", "Supervision", "draw_batches", "padded", "supervise"]
+__all__ = ["Batch", "Epoch", "Supervision", "draw_batches", "next_item", "only_ordered", "padded", "supervise"]

@@ -1,34 +1,45 @@
-"""L3: a causal transformer that reads a user's events and predicts what they will buy within the horizon."""
+"""L3: a causal transformer that reads a user's events and predicts what they take next, or buy within a horizon."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from safetensors.torch import load_file, save_file
+from scipy import sparse
 from torch import Tensor
 from torch.nn import functional as F
 
 from features.schema import EventType, Level
 from features.sequences import Histories
+from features.snapshot import Snapshot
 from features.split import Labelled
 from training.fit import FitConfig, choose_device, fit, seed_everything
+from training.fit_checkpoint import Checkpoint
+from training.fit_processes import n_processes
+from training.item_tokens import item_tokens
 from training.metrics import ranking_metrics
 from training.recommender import Ids, Progress, Reason, Recommender, Scores, TrainingSet, register
-from training.sequence_batches import Batch, draw_batches, padded, supervise
+from training.sequence_batches import Batch, Epoch, draw_batches, padded, supervise
 from training.sequence_encoder import SequenceEncoder
+from training.sequence_loss import Bonus, softmax_loss
 
-VALIDATION_USERS = 1_000
+VALIDATION_USERS = 2_000
 
 
 @register
 class SequenceTransformer(Recommender):
-    """SASRec-like network trained on what is bought in the horizon after each visit."""
+    """SASRec-like network trained on what is bought in the horizon after each visit, or on what comes next.
+
+    Which of the two is asked, how many items stand against the right one and for how long it is trained follows from
+    the data: see ``supervise``, ``negatives`` and ``fit``.
+    """
 
     name = "transformer"
     level = Level.PREFERENCE
@@ -38,20 +49,27 @@ class SequenceTransformer(Recommender):
 
         Attributes:
             length: How many of a user's last events are read.
+            forget: The share of events whose item is hidden from the network in training, anew in every epoch.
+            batch_size, batch_events: The most windows and the most events in one batch.
             horizon_days: What is bought this long after a visit answers it.
             answers: How many of a visit's answers are drawn per epoch.
-            negatives: Shared negatives per batch where the catalogue is larger than that, else all items.
+            negatives: Shared negatives per batch where the catalogue is larger than twice that, else all items.
         """
 
         width: int = Field(default=64, ge=8)
         blocks: int = Field(default=1, ge=1)
         heads: int = Field(default=2, ge=1)
         length: int = Field(default=200, ge=2)
-        dropout: float = Field(default=0.2, ge=0, lt=1)
-        batch_size: int = Field(default=32, ge=1)
+        dropout: float = Field(default=0.4, ge=0, lt=1)
+        forget: float = Field(default=0.1, ge=0, lt=1)
+        epochs: int = Field(default=64, ge=1)
+        patience: int = Field(default=4, ge=1)
+        learning_rate: float = Field(default=2e-3, gt=0)
+        batch_size: int = Field(default=512, ge=1)
+        batch_events: int = Field(default=1_536, ge=1)
         horizon_days: float = Field(default=30.0, gt=0)
         answers: int = Field(default=4, ge=1)
-        negatives: int = Field(default=8_192, ge=1)
+        negatives: int = Field(default=2_048, ge=1)
 
         @model_validator(mode="after")
         def _heads_share_the_width(self) -> Self:
@@ -63,22 +81,26 @@ class SequenceTransformer(Recommender):
         super().__init__(**hyper_parameters)
         self._device = torch.device("cpu")
         self._network: SequenceEncoder
+        self._tokens: sparse.csr_array
         self._stop_after: int | None = None
+        #: Where a training that is killed leaves what it goes on from; set it before ``fit``.
+        self.checkpoints: Path | None = None
 
     def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
         """Train; with a validation slice, stop when its NDCG@20 no longer improves."""
         snapshot = training_set.snapshot
         self.n_items = len(snapshot.items)
         self._device = choose_device(self.config.device)
-        rng = seed_everything(self.config.seed)
+        seed_everything(self.config.seed)
+        self._tokens = item_tokens(snapshot).matrix
+        histories = snapshot.sequences.where(snapshot.sequences.items >= 0)
         self._network = self._build()
-        histories = snapshot.sequences
+        self._network.items.count(histories.items)
         supervision = supervise(histories, self.config.horizon_days)
-        sizes = {name: getattr(self.config, name) for name in ("length", "batch_size", "answers")}
+        sizes = {name: getattr(self.config, name) for name in ("length", "batch_size", "batch_events", "answers")}
 
-        def epoch() -> Iterator[Batch]:
-            for batch in draw_batches(histories, supervision, self.n_items, rng, **sizes):
-                yield batch.to(self._device)
+        def epoch(rng: np.random.Generator) -> Epoch:
+            return draw_batches(histories, supervision, self.n_items, rng, **sizes, processes=n_processes())
 
         validation = training_set.validation
         self.curve = fit(
@@ -89,6 +111,7 @@ class SequenceTransformer(Recommender):
             validate=None if validation is None else lambda: self._validate(validation),
             progress=progress,
             stop_after=self._stop_after,
+            checkpoint=self._checkpoint(snapshot, training_set.validation),
         )
         return self
 
@@ -98,32 +121,53 @@ class SequenceTransformer(Recommender):
         again._stop_after = (self.curve.best_epoch if self.curve else 0) or None
         return again.fit(training_set, progress)
 
+    def _checkpoint(self, snapshot: Snapshot, validation: Labelled | None) -> Checkpoint | None:
+        if self.checkpoints is None:
+            return None
+        identity = {
+            "configuration": self.config.model_dump(),
+            "snapshot": snapshot.digest,
+            "validation": 0 if validation is None else len(validation),
+            "last epoch": self._stop_after,
+        }
+        return Checkpoint(self.checkpoints, identity)
+
     def _build(self) -> SequenceEncoder:
-        c = self.config
-        network = SequenceEncoder(self.n_items, len(EventType), c.width, c.blocks, c.heads, c.length, c.dropout)
-        return network.to(self._device)
+        sizes = {name: getattr(self.config, name) for name in ("width", "blocks", "heads", "length", "dropout")}
+        return SequenceEncoder(self._tokens, len(EventType), **sizes).to(self._device)
 
     def _loss(self, batch: Batch) -> Tensor:
-        """Cross entropy of the drawn answers, against all items or against shared uniform negatives."""
-        network = self._network
-        vectors = network(batch.items, batch.types, batch.gaps_ms)[batch.row, batch.column]
-        later = torch.arange(batch.items.shape[1], device=self._device) > batch.column[:, None]
-        seen = batch.items[batch.row].masked_fill(later, self.n_items)
-        types = batch.types[batch.row]
-        if self.n_items <= self.config.negatives:
-            log_p = F.log_softmax(network.logits(vectors, seen, types), dim=-1)
-            return -log_p.gather(1, batch.answers).mean()
-        # Every answer, every item of the windows and uniform negatives. The negatives' logits are corrected for how few
-        # of their kind were drawn (Jean et al. 2015); the others are there for certain.
-        certain = torch.cat([batch.answers.flatten(), batch.items.flatten()]).unique()
-        certain = certain[certain < self.n_items]
-        drawn = torch.randint(self.n_items, (self.config.negatives,), device=self._device).unique()
-        negatives = drawn[~torch.isin(drawn, certain)]
-        candidates, order = torch.cat([certain, negatives]).sort()
-        one_for_many = float(np.log(max(self.n_items - len(certain), 1) / max(len(negatives), 1)))
-        correction = torch.where(order < len(certain), 0.0, one_for_many)
-        log_p = F.log_softmax(network.logits(vectors, seen, types, candidates) + correction, dim=-1)
-        return -log_p.gather(1, torch.searchsorted(candidates, batch.answers)).mean()
+        """Cross entropy of the drawn answers against the batch's items and shared negatives, or against all items."""
+        batch, network = batch.to(self._device), self._network
+        used, correction = self._candidates(batch)
+        table = network.items(used)
+        hidden = torch.rand(batch.items.shape, device=self._device) < self.config.forget
+        read = batch.items.masked_fill(hidden, self.n_items)
+        vectors = network(network.embed(read, used, table), batch.types, batch.gaps_ms)[batch.row, batch.column]
+        values = network.copies(vectors, batch.items, batch.types, batch.row, batch.column)
+        places = torch.searchsorted(used, batch.items).clamp(max=len(used) - 1)
+        bonus = Bonus(places[batch.row], values * (batch.items < self.n_items)[batch.row])
+        answers = torch.searchsorted(used, batch.answers)
+        return softmax_loss(vectors, F.normalize(table, dim=-1), network.bias[used] + correction, bonus, answers)
+
+    def _candidates(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(u,) sorted items that stand against each other, and (u,) what is added to their logits.
+
+        Every answer, every item of the windows and uniform negatives. The negatives' logits are corrected for how few
+        of their kind were drawn (Jean et al. 2015); the others are there for certain.
+        """
+        if self.n_items <= 2 * self.config.negatives:
+            return torch.arange(self.n_items, device=self._device), torch.zeros(self.n_items, device=self._device)
+        is_certain = torch.zeros(self.n_items + 1, dtype=torch.bool, device=self._device)
+        is_certain[batch.items] = True
+        is_certain[batch.answers] = True
+        is_used = is_certain.clone()
+        is_used[torch.randint(self.n_items, (self.config.negatives,), device=self._device)] = True
+        used = is_used[:-1].nonzero()[:, 0]
+        certain = is_certain[used]
+        n_certain = int(certain.sum())
+        one_for_many = math.log(max(self.n_items - n_certain, 1) / max(len(used) - n_certain, 1))
+        return used, torch.where(certain, 0.0, one_for_many)
 
     def _validate(self, validation: Labelled) -> float:
         n = min(len(validation), VALIDATION_USERS)
@@ -134,28 +178,65 @@ class SequenceTransformer(Recommender):
     @torch.inference_mode()
     def score_all(self, histories: Histories) -> Scores:
         """(n, n_items): probabilities over the catalogue; 0 for users without events."""
-        recent = histories.where(histories.items >= 0).tail(self.config.length)
         scores = np.zeros((len(histories), self.n_items), dtype=np.float32)
-        known = np.flatnonzero(recent.lengths)
+        known, recent = self._recent(histories)
         if len(known):
-            begins, stops = recent.offsets[:-1][known], recent.offsets[1:][known]
-            items, types, gaps_ms = (part.to(self._device) for part in padded(recent, begins, stops, self.n_items))
-            vectors = self._network(items, types, gaps_ms)
-            last = vectors[torch.arange(len(known)), torch.from_numpy(stops - begins - 1)]
-            scores[known] = F.softmax(self._network.logits(last, items, types), dim=-1).cpu().numpy()
+            network, last = self._network, self._last(recent)
+            vectors = network(self._embedded(last.items), last.types, last.gaps_ms)[last.row, last.column]
+            logits = torch.addmm(network.bias, vectors, network.catalogue()[1].T)
+            values = network.copies(vectors, last.items, last.types, last.row, last.column)
+            logits.scatter_add_(1, last.items.clamp(max=self.n_items - 1), values * (last.items < self.n_items))
+            scores[known] = F.softmax(logits, dim=-1).cpu().numpy()
         return scores
+
+    @torch.inference_mode()
+    def user_vectors(self, histories: Histories) -> Scores:
+        """(n, width + 1) float32, zeros for users without events.
+
+        The product with an item's vector ranks as ``score_all`` does all items that the user has not had yet: what an
+        index for nearest neighbours searches with.
+        """
+        found = np.zeros((len(histories), self.config.width + 1), dtype=np.float32)
+        known, recent = self._recent(histories)
+        if len(known):
+            last = self._last(recent)
+            vectors = self._network(self._embedded(last.items), last.types, last.gaps_ms)[last.row, last.column]
+            found[known] = F.pad(vectors, (0, 1), value=1.0).cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def item_vectors(self) -> Scores:
+        """(n_items, width + 1) float32: see ``user_vectors``."""
+        directions = self._network.catalogue()[1]
+        return torch.cat([directions, self._network.bias[:, None]], dim=1).cpu().numpy().astype(np.float32)
+
+    def _recent(self, histories: Histories) -> tuple[NDArray[np.int64], Histories]:
+        """Rows with known items, and the last events of each of these."""
+        recent = histories.where(histories.items >= 0).tail(self.config.length)
+        known = np.flatnonzero(recent.lengths)
+        return known, recent.take(known)
+
+    def _last(self, recent: Histories) -> Batch:
+        """One question per row, after its last event."""
+        items, types, gaps_ms = padded(recent, recent.offsets[:-1], recent.offsets[1:], self.n_items)
+        row, column = torch.arange(len(recent)), torch.from_numpy(recent.lengths - 1)
+        return Batch(items, types, gaps_ms, row, column, torch.zeros(len(recent), 0).long()).to(self._device)
+
+    def _embedded(self, items: Tensor) -> Tensor:
+        return F.embedding(items, F.pad(self._network.catalogue()[0], (0, 0, 0, 1)))
 
     def explain(self, histories: Histories, items: Ids) -> list[Reason]:
         """A network gives no single cause: the order of what the user did."""
         return [Reason("predicted_from_history")] * len(items)
 
     def save(self, folder: Path) -> None:
-        """Weights as safetensors, the rest as JSON."""
+        """Weights as safetensors, the items' tokens as npz, the rest as JSON."""
         folder.mkdir(parents=True, exist_ok=True)
         save_file(
             {name: value.contiguous() for name, value in self._network.state_dict().items()},
             folder / "weights.safetensors",
         )
+        sparse.save_npz(folder / "tokens.npz", sparse.csr_matrix(self._tokens))
         about = {"config": self.config.model_dump(), "n_items": self.n_items}
         (folder / "model.json").write_text(json.dumps(about), encoding="utf-8")
 
@@ -165,6 +246,7 @@ class SequenceTransformer(Recommender):
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         model = cls(**about["config"])
         model.n_items = about["n_items"]
+        model._tokens = sparse.csr_array(sparse.load_npz(folder / "tokens.npz"))
         model._network = model._build()
         model._network.load_state_dict(load_file(folder / "weights.safetensors"))
         model._network.eval()
