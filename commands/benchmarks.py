@@ -65,10 +65,17 @@ def _split(asked: _Asked) -> tuple[dict[str, Any], Any]:
     return benchmark_split(asked.folder(), asked.seed_range(3), asked.notify), render_split
 
 
+def _sessions(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.published.sessions import benchmark_sessions, render_sessions
+
+    return benchmark_sessions(asked.folder(), asked.seed_range(3), asked.notify), render_sessions
+
+
 _BENCHMARKS: dict[str, tuple[str, Callable[[_Asked], tuple[dict[str, Any], Any]]]] = {
     "simulated-shop": ("what the arms find where the truth is known; --seeds shops of --events", _simulated_shop),
     "features": ("the feature pipeline's speed, against SQL by hand and pandas; --events", _features),
     "leave-one-out": ("each user's last item; --data FOLDER with sequences.parquet, --seeds", _leave_one_out),
+    "sessions": ("next clicks; --data FOLDER with train_sequences.parquet and test.parquet, --seeds", _sessions),
     "split": ("pairs held out; --data FOLDER with train.parquet and test.parquet, --seeds", _split),
 }
 

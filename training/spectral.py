@@ -10,30 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
-from sklearn.utils.extmath import randomized_svd
 
 from features.schema import Level
 from features.sequences import Histories
+from training.factorization import Factorization
+from training.graph_patterns import degrees, patterns, power
 from training.item_to_item import strongest_interest
 from training.recommender import HyperParameters, Ids, Progress, Reason, Recommender, Scores, TrainingSet, register
 from training.search_space import Between, Space
 
 Floats = NDArray[np.float32]
 
-#: Sweeps of the randomised decomposition, and directions that it tries beyond those that are kept (Halko et al. 2011).
-SWEEPS, SPARE = 2, 30
-
-#: Patterns of all items, or of all users, are never more numbers than this.
-MOST_ENTRIES = 60_000_000
-
 
 @register
 class Spectral(Recommender):
-    """``scores = z(past D^-a V V' D^a) + w z(past L)``: an ideal low-pass filter, and one step along the graph.
+    """``scores = z(past D^-a V V' D^a) + w z(past L) + v z(x Q')``: a filter, a step along the graph, a regression.
 
     ``V`` (items, rank) are the right singular vectors of ``U^-u R D^-i``, ``R`` being who took what, ``U`` and ``D``
     how many items each user took and how many users each item. ``L = D^-b R' U^-2c R D^-d`` leads to what those took
-    who took the same. ``z`` makes both comparable: each user's scores are divided by their deviation over the items.
+    who took the same. ``x`` and ``Q`` are the vectors of ``Factorization``, which starts from ``V`` and learns what the
+    filter does not know: that most of what was not taken is not wanted. ``z`` makes all three comparable: each user's
+    scores are divided by their deviation over the items.
 
     Shen et al. 2021 (How powerful is graph convolution for recommendation?) filter with the symmetric normalisation;
     Fu et al. 2022 (Revisiting neighborhood-based link prediction for collaborative filtering) give each degree an
@@ -44,21 +41,23 @@ class Spectral(Recommender):
     level = Level.PREFERENCE
 
     class Config(HyperParameters):
-        """Exponents of degrees, how many patterns are kept, and the weight of the step along the graph.
+        """Exponents of degrees, how many patterns are kept, and the weights of what is added to the filter.
 
         Attributes:
             rank: Patterns that are kept; fewer where users or items are few, or very many.
             user_power, item_power: ``u`` and ``i``.
             back_power: ``a``.
             graph: ``w``; 0 without that step.
+            regression: ``v``; 0 without the factorization.
             graph_user_power, graph_from_power, graph_to_power: ``c``, ``b`` and ``d``.
         """
 
-        rank: int = Field(default=1_200, ge=1)
+        rank: int = Field(default=900, ge=1)
         user_power: float = Field(default=0.25, ge=0)
         item_power: float = Field(default=0.4, ge=0)
         back_power: float = Field(default=0.2, ge=0)
         graph: float = Field(default=0.6, ge=0)
+        regression: float = Field(default=2.0, ge=0)
         graph_user_power: float = Field(default=0.34, ge=0)
         graph_from_power: float = Field(default=0.5, ge=0)
         graph_to_power: float = Field(default=0.4, ge=0)
@@ -69,24 +68,23 @@ class Spectral(Recommender):
         "item_power": Between(0.0, 0.6),
         "back_power": Between(0.0, 0.6),
         "graph": Between(0.0, 3.0),
+        "regression": Between(0.0, 4.0),
     }
 
     _patterns: Floats  # (items, rank): V
     _taken: sparse.csr_array  # (users, items): R
+    _factorization: Factorization
 
     def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
-        """Decompose; O(rank * interactions + (users + items) * rank ** 2)."""
+        """Decompose; O(rank * interactions + (users + items) * rank ** 2), and the factorization."""
         snapshot, c = training_set.snapshot, self.config
         self.n_items = len(snapshot.items)
-        taken = self.past(snapshot.sequences)
-        taken.data[:] = 1
-        self._taken = taken
-        scaled = sparse.csr_matrix(_scaled(taken, c.user_power, c.item_power))
-        rank = min(c.rank, min(scaled.shape) // 2, MOST_ENTRIES // max(scaled.shape))
-        self._patterns = np.zeros((self.n_items, 0), dtype=np.float32)
-        if rank and scaled.nnz:
-            _, _, patterns = randomized_svd(scaled, rank, n_oversamples=SPARE, n_iter=SWEEPS, random_state=0)
-            self._patterns = np.ascontiguousarray(patterns.T, dtype=np.float32)
+        interest = self.past(snapshot.sequences)
+        self._taken = sparse.csr_array(interest.astype(bool), dtype=np.float32)
+        self._patterns = patterns(self._taken, c.rank, c.user_power, c.item_power)
+        self._factorization = Factorization()
+        if c.regression:
+            self._factorization.learn(interest, self._patterns, progress)
         self._prepare()
         return self
 
@@ -112,6 +110,9 @@ class Spectral(Recommender):
         if self.config.graph:
             step = (past @ self._to_users @ self._to_items).toarray()
             scores += np.float32(self.config.graph) * _comparable(step, past)
+        if self.config.regression:
+            guess = self._factorization.score_all(histories)
+            scores += np.float32(self.config.regression) * _comparable(guess, past)
         return scores
 
     def explain(self, histories: Histories, items: Ids) -> list[Reason]:
@@ -124,10 +125,12 @@ class Spectral(Recommender):
         return [Reason("same_taste_as", item=int(source)) for source in sources[support.argmax(axis=0)]]
 
     def save(self, folder: Path) -> None:
-        """Two npz and one JSON file."""
+        """Two npz and one JSON file, and a folder for the factorization."""
         folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(folder / "patterns.npz", patterns=self._patterns)
         sparse.save_npz(folder / "taken.npz", sparse.csr_matrix(self._taken))
+        if self.config.regression:
+            self._factorization.save(folder / "factorization")
         (folder / "model.json").write_text(json.dumps({"config": self.config.model_dump()}), encoding="utf-8")
 
     @classmethod
@@ -138,26 +141,11 @@ class Spectral(Recommender):
             model._patterns = arrays["patterns"]
         model._taken = sparse.csr_array(sparse.load_npz(folder / "taken.npz"))
         model.n_items = model._taken.shape[1]
+        model._factorization = (
+            Factorization.load(folder / "factorization") if model.config.regression else Factorization()
+        )
         model._prepare()
         return model
-
-
-def degrees(taken: sparse.csr_array) -> tuple[Floats, Floats]:
-    """How many items each user took, and how many users each item: (users,) and (items,) float32."""
-    return (
-        np.diff(taken.indptr).astype(np.float32),
-        np.bincount(taken.indices, minlength=taken.shape[1]).astype(np.float32),
-    )
-
-
-def power(counts: Floats, exponent: float) -> Floats:
-    """``counts ** exponent``, and 0 where nothing was counted."""
-    return np.where(counts > 0, np.maximum(counts, 1) ** np.float32(exponent), 0).astype(np.float32)
-
-
-def _scaled(taken: sparse.csr_array, user_power: float, item_power: float) -> sparse.csr_array:
-    busy, popular = degrees(taken)
-    return sparse.csr_array(sparse.diags_array(power(busy, -user_power)) @ taken * power(popular, -item_power))
 
 
 def _comparable(scores: Floats, past: sparse.csr_array) -> Floats:
@@ -168,4 +156,4 @@ def _comparable(scores: Floats, past: sparse.csr_array) -> Floats:
     return np.asarray(scores / np.where(deviation > 0, deviation, 1), dtype=np.float32)
 
 
-__all__ = ["Spectral", "degrees", "power"]
+__all__ = ["Spectral"]

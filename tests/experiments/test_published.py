@@ -197,20 +197,21 @@ def blocks(folder: Path) -> Path:
 
 def test_split_finds_the_planted_halves(tmp_path: Path) -> None:
     arms: Arms = {"linear": {"model": "linear", "ridge": 1.0}, "spectral": {"model": "spectral", "rank": 2}}
+    arms = {**arms, "factorization": {"model": "factorization", "width": 2}}
     result = benchmark_split(blocks(tmp_path / "blocks"), [0], None, arms)
     for row in result["rows"]:
         # Three are left of ten, and the other half has ten: an even mix would have an NDCG below 0.7.
         assert row["metrics"]["recall@20"] == 1 and row["metrics"]["ndcg@20"] > 0.99, row["model"]
         assert row["n"] == 60
-    assert render_split(result).row_count == 2
+    assert render_split(result).row_count == 3
 
 
-def test_a_tenth_of_each_users_pairs_is_held_out() -> None:
-    users = np.repeat([5, 2, 9, 1], [20, 1, 2, 34])
-    held = held_out(users, 0.1, np.random.default_rng(0))
-    assert {user: int(held[users == user].sum()) for user in (5, 2, 9, 1)} == {5: 2, 2: 0, 9: 1, 1: 3}
-    assert np.array_equal(held, held_out(users, 0.1, np.random.default_rng(0)))
-    assert not np.array_equal(held, held_out(users, 0.1, np.random.default_rng(1)))
+def test_a_fifth_of_each_users_pairs_is_held_out_rounded_up() -> None:
+    users = np.repeat([5, 2, 9, 1, 7], [20, 1, 2, 34, 35])
+    held = held_out(users, 5, np.random.default_rng(0))
+    assert {user: int(held[users == user].sum()) for user in (5, 2, 9, 1, 7)} == {5: 4, 2: 0, 9: 1, 1: 7, 7: 7}
+    assert np.array_equal(held, held_out(users, 5, np.random.default_rng(0)))
+    assert not np.array_equal(held, held_out(users, 5, np.random.default_rng(1)))
 
 
 def test_questions_about_pairs(left_out: Any) -> None:

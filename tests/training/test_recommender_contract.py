@@ -21,6 +21,7 @@ from training.recommender import Reason, Recommender, TrainingSet, model_class, 
 
 SMALL: dict[str, dict[str, Any]] = {
     "transformer": {"width": 16, "epochs": 2, "length": 32},
+    "neighbours": {"questions": 500},
     "blend": {"parts": ("bestsellers", "history", "cooccurrence", "live")},
 }
 FILES = {".json", ".npz", ".safetensors", ".parquet"}

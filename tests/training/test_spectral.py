@@ -10,8 +10,10 @@ import pytest
 
 from features.schema import EventType
 from features.snapshot import Snapshot
+from training.factorization import Factorization
+from training.graph_patterns import MOST_ENTRIES, patterns
 from training.recommender import TrainingSet
-from training.spectral import MOST_ENTRIES, Spectral
+from training.spectral import Spectral
 
 BUY, VIEW = EventType.PURCHASE, EventType.VIEW
 N_USERS, N_ITEMS, NOW = 30, 14, 1_000
@@ -33,7 +35,7 @@ def powers(counts: np.ndarray, exponent: float) -> np.ndarray:
     return np.diag([count**exponent if count else 0.0 for count in counts])
 
 
-def by_hand(snapshot: Snapshot, rank: int, graph: float) -> np.ndarray:
+def by_hand(snapshot: Snapshot, rank: int, graph: float, guess: np.ndarray | float = 0.0) -> np.ndarray:
     """(users, items) in double precision, with a full decomposition."""
     h = snapshot.sequences
     past = np.zeros((N_USERS, N_ITEMS))
@@ -45,7 +47,7 @@ def by_hand(snapshot: Snapshot, rank: int, graph: float) -> np.ndarray:
     smooth = past @ powers(items, -0.2) @ v @ v.T @ powers(items, 0.2)
     step = past @ powers(items, -0.5) @ r.T @ powers(users, -0.68) @ r @ powers(items, -0.4)
     total = np.zeros_like(past)
-    for weight, scores in ((1.0, smooth), (graph, step)):
+    for weight, scores in ((1.0, smooth), (graph, step), (2.0, np.zeros_like(past) + guess)):
         deviation = np.where(past > 0, 0, scores).std(axis=1, keepdims=True)
         total += weight * scores / np.where(deviation > 0, deviation, 1)
     return total
@@ -53,20 +55,30 @@ def by_hand(snapshot: Snapshot, rank: int, graph: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("rank", "graph"), [(4, 0.0), (4, 0.6), (7, 2.0)])
 def test_scores_are_those_of_the_docstring(some: Snapshot, rank: int, graph: float) -> None:
-    model = Spectral(rank=rank, graph=graph).fit(TrainingSet(some))
+    model = Spectral(rank=rank, graph=graph, regression=0).fit(TrainingSet(some))
     expected = by_hand(some, rank, graph)
     np.testing.assert_allclose(model.score_all(some.sequences), expected, rtol=1e-3, atol=1e-4)
     assert not model.score_all(some.sequences)[-1].any()
 
 
+def test_the_regression_starts_from_the_patterns_and_is_added(some: Snapshot) -> None:
+    model = Spectral(rank=4).fit(TrainingSet(some))
+    factorization = Factorization()
+    factorization.n_items = N_ITEMS
+    interest = factorization.past(some.sequences)
+    factorization.learn(interest, patterns(interest.astype(bool), 4, 0.25, 0.4))
+    expected = by_hand(some, 4, 0.6, factorization.score_all(some.sequences))
+    np.testing.assert_allclose(model.score_all(some.sequences), expected, rtol=1e-3, atol=1e-3)
+
+
 def test_patterns_are_at_most_half_of_what_there_is(some: Snapshot) -> None:
-    model = Spectral(rank=500).fit(TrainingSet(some))
+    model = Spectral(rank=500, regression=0).fit(TrainingSet(some))
     np.testing.assert_allclose(model.score_all(some.sequences), by_hand(some, N_ITEMS // 2, 0.6), rtol=1e-3, atol=1e-4)
     assert MOST_ENTRIES // 1_000_000 == 60  # a million items fit
 
 
 def test_the_reason_is_the_item_with_the_largest_share(some: Snapshot) -> None:
-    model = Spectral(rank=4, graph=0).fit(TrainingSet(some))
+    model = Spectral(rank=4, graph=0, regression=0).fit(TrainingSet(some))
     user = int(np.argmax(some.sequences.lengths))
     one = some.sequences.take(np.array([user]))
     ids, _ = model.recommend(one, 5)

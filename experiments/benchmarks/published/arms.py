@@ -22,6 +22,7 @@ LEAVE_ONE_OUT: Arms = {
 #: Pairs without an order.
 SPLIT: Arms = {
     "bestsellers": {"model": "bestsellers"},
+    "factorization": {"model": "factorization"},
     "spectral": {"model": "spectral"},
 }
 
