@@ -30,6 +30,7 @@ from features.sequences import Histories
 from features.snapshot import Snapshot
 from training.bestsellers import Bestsellers
 from training.blend import Blend
+from training.recommender import model_class
 
 #: Changed whenever a bundle of the version before cannot be read any more.
 FORMAT = 2
@@ -197,9 +198,12 @@ class Bundle:
                 attributes={name: users[name].to_numpy(dtype=object) for name in about["attributes"]},
                 **{name: arrays[name] for name in ("offsets", "items", "event_types", "ts")},
             )
+        kind = model_class(about["model"])
+        if not issubclass(kind, Blend):
+            raise InputError(str(folder / ABOUT), "must name a model that blends others", about["model"])
         return cls(
             about=about,
-            blend=Blend.load(folder / "blend"),
+            blend=kind.load(folder / "blend"),
             catalogue=pd.read_parquet(folder / "catalogue.parquet"),
             sequences=sequences,
             policy=json.loads((folder / "policy.json").read_text(encoding="utf-8")),
@@ -237,6 +241,7 @@ def save_bundle(folder: Path, blend: Blend, snapshot: Snapshot, *, arm: str, pol
     about = {
         "format": FORMAT,
         "arm": arm,
+        "model": blend.name,
         "as_of_ms": snapshot.as_of_ms,
         "snapshot_digest": snapshot.digest,
         "source_digest": snapshot.source_digest,

@@ -8,6 +8,7 @@ from training.history import PersonalHistory
 from training.linear import Linear
 from training.live import LiveCooccurrence
 from training.neighbours import Neighbours
+from training.ranker import Ranker
 from training.spectral import Spectral
 from training.transformer import SequenceTransformer
 from training.walk import Walk
@@ -21,6 +22,7 @@ __all__ = [
     "LiveCooccurrence",
     "Neighbours",
     "PersonalHistory",
+    "Ranker",
     "SequenceTransformer",
     "Spectral",
     "Walk",

@@ -22,6 +22,11 @@ from training.recommender import Reason, Recommender, TrainingSet, model_class, 
 SMALL: dict[str, dict[str, Any]] = {
     "transformer": {"width": 16, "epochs": 2, "length": 32},
     "neighbours": {"questions": 500},
+    "ranker": {
+        "parts": ("bestsellers", "history", "cooccurrence", "live"),
+        "candidates": 20,
+        "ridges": (0.1,),
+    },
     "blend": {"parts": ("bestsellers", "history", "cooccurrence", "live")},
 }
 FILES = {".json", ".npz", ".safetensors", ".parquet"}
