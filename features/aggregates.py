@@ -19,6 +19,7 @@ from features.engine import Engine
 from features.ids import Vocabulary
 from features.log import CODE, DAY, ITEM, USER, orders, selected
 from features.schema import DAY_MS, Columns, EventType
+from features.sequences import session_starts
 from features.timeline import Timeline
 
 
@@ -123,7 +124,7 @@ def _counted(engine: Engine, rows: ir.Table, key: str, name: str) -> Cells:
 def _sessions(events: Timeline, as_of_ms: int) -> Cells:
     """One per session, on the day of its first event; what is done to users begins and prolongs none."""
     acts = events.where(np.isin(events.event_types, [kind.code for kind in ACTIVITY]))
-    starts = np.flatnonzero(acts.session_starts())
+    starts = np.flatnonzero(session_starts(acts.ts, acts.offsets))
     days = (acts.ts[starts] + shift_ms(as_of_ms)) // DAY_MS
     return Cells.of(acts.rows[starts], days, {"sessions": np.ones(len(starts), np.int32)})
 

@@ -27,8 +27,8 @@ from features.derived import Population
 from features.errors import InputError
 from features.ids import UNKNOWN, Vocabulary
 from features.online import Past
-from features.schema import DAY_MS, INTERACTIONS, SESSION_GAP_S, Columns
-from features.sequences import Histories
+from features.schema import DAY_MS, INTERACTIONS, Columns
+from features.sequences import Histories, session_starts
 
 #: Columns of ``Known.people``.
 PERSON = "person_id"
@@ -220,9 +220,7 @@ class Known:
 def _spans(acts: NDArray[np.int64], last_ms: int) -> list[tuple[int, int]]:
     """The sessions of activity at these instants, in order, and at one more if that is not negative."""
     ts = np.sort(np.append(acts, last_ms)) if last_ms >= 0 else acts
-    if not len(ts):
-        return []
-    begins = np.flatnonzero(np.concatenate([[True], np.diff(ts) >= SESSION_GAP_S * 1000]))
+    begins = np.flatnonzero(session_starts(ts, np.array([0, len(ts)])))
     ends = np.append(begins[1:], len(ts)) - 1
     return list(zip(ts[begins].tolist(), ts[ends].tolist(), strict=True))
 

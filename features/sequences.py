@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from features.schema import SESSION_GAP_S
+from features.schema import INTERACTIONS, SESSION_GAP_S
 
 #: How old an event may be and still tell what is happening now. Of 60 to 80 % of Retailrocket's time, what a user did
 #: before a pause of one to two hours still tells what they buy after it (NDCG@20 0.09 better than without, standard
 #: error 0.03); after more than six hours it does not (0.01, 0.02), and on the simulated shop it then does harm. Nine of
 #: ten visits last less.
 LIVE_FRESH_S = 7_200
+
+_INTERACTION_CODES = [event_type.code for event_type in INTERACTIONS]
 
 Int8s = NDArray[np.int8]
 Int32s = NDArray[np.int32]
@@ -60,6 +62,14 @@ def positions(offsets: Int64s, rows: Int64s) -> Int64s:
     lengths = np.diff(offsets)[rows]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return np.arange(starts[-1]) + np.repeat(offsets[rows] - starts[:-1], lengths)
+
+
+def session_starts(ts: Int64s, offsets: Int64s, gap_s: int = SESSION_GAP_S) -> Bools:
+    """(m,) whether an event is the first of its row, or the first after a gap of ``gap_s`` or more."""
+    starts = np.ones(len(ts), dtype=bool)
+    starts[1:] = np.diff(ts) >= gap_s * 1000
+    starts[offsets[:-1][np.diff(offsets) > 0]] = True
+    return starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +119,16 @@ class Histories:
 
     def visits(self, gap_s: int = SESSION_GAP_S) -> Int64s:
         """(m,) int64: the session that each event belongs to, numbered through the whole batch."""
-        starts = np.ones(len(self.items), dtype=bool)
-        starts[1:] = np.diff(self.ts) >= gap_s * 1000
-        first = self.offsets[:-1][self.lengths > 0]
-        starts[first] = True
-        return np.cumsum(starts) - 1
+        return np.cumsum(session_starts(self.ts, self.offsets, gap_s)) - 1
 
     def where(self, keep: Bools) -> Histories:
         """The same questions with only the events where ``keep`` (m,) is true."""
         kept = np.concatenate([[0], np.cumsum(keep)])[self.offsets].astype(np.int64)
         return replace(self, offsets=kept, items=self.items[keep], event_types=self.event_types[keep], ts=self.ts[keep])
+
+    def interactions(self) -> Histories:
+        """Only events that show preference for an item that the vocabulary knows."""
+        return self.where(np.isin(self.event_types, _INTERACTION_CODES) & (self.items >= 0))
 
     def past(self) -> Histories:
         """Only what the snapshot knew: what L1 to L3 may read. What happened since waits for the next snapshot."""
@@ -154,4 +164,4 @@ class Histories:
         return self.where(position_from_end <= length)
 
 
-__all__ = ["LIVE_FRESH_S", "Histories", "Ragged", "positions"]
+__all__ = ["LIVE_FRESH_S", "Histories", "Ragged", "positions", "session_starts"]

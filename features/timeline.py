@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from features.engine import Engine
 from features.log import CODE, ITEM, TS, USER
-from features.schema import SESSION_GAP_S
 from features.sequences import Int8s, Int32s, Int64s, positions
 
 
@@ -53,13 +52,6 @@ class Timeline:
     def rows(self) -> Int64s:
         """(m,) int64: the user that each event belongs to."""
         return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
-
-    def session_starts(self) -> NDArray[np.bool_]:
-        """(m,) whether the event is a user's first, or the first after a gap of ``SESSION_GAP_S`` or more."""
-        starts = np.ones(len(self), dtype=bool)
-        starts[1:] = np.diff(self.ts) >= SESSION_GAP_S * 1000
-        starts[self.offsets[:-1][np.diff(self.offsets) > 0]] = True
-        return starts
 
     def take(self, users: Int64s) -> Timeline:
         """Of the users with these numbers, in their order."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -22,6 +21,7 @@ from features.schema import Level
 from features.sequences import Histories
 from features.snapshot import Snapshot
 from features.split import Labelled
+from training.listwise import Doubles, least_cross_entropy
 from training.recommender import (
     HyperParameters,
     Ids,
@@ -41,6 +41,15 @@ BASIS = 2
 
 #: What no part speaks for scores between minus this and zero, by its popularity.
 POPULARITY_FLOOR = 1e-6
+
+
+#: Steps of the optimiser that learns the weights.
+MOST_STEPS = 200
+
+
+def basis(s: NDArray[Any], best: NDArray[Any], scale: NDArray[Any] | float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The ``BASIS`` columns of scores: evidence in units of ``scale``, and relative to the user's ``best``."""
+    return np.log1p(s / scale), s / np.where(best > 0, best, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +162,15 @@ class Blend(Recommender):
 
     def contributions(self, histories: Histories, unavailable: frozenset[str] = frozenset()) -> Scores:
         """(parts, n, n_items): what each part adds to each item's score."""
-        scores = self.part_scores(histories, unavailable)
+        return self.added(self.part_scores(histories, unavailable))
+
+    def added(self, scores: Scores) -> Scores:
+        """(parts, n, n_items): what each part adds to the blend, written over its ``part_scores``."""
         in_session = self._in_session(scores)
-        for position in range(len(self.parts)):
+        for position, s in enumerate(scores):
             weights = np.where(in_session[:, None], self.live[position], self.quiet[position]).astype(np.float32)
-            s = scores[position]
-            best = s.max(axis=1, keepdims=True)
-            relative = s / np.where(best > 0, best, 1.0)
-            scores[position] = weights[:, :1] * np.log1p(s / self.scales[position]) + weights[:, 1:] * relative
+            evidence, relative = basis(s, s.max(axis=1, keepdims=True), self.scales[position])
+            scores[position] = weights[:, :1] * evidence + weights[:, 1:] * relative
         return scores
 
     def _in_session(self, scores: Scores) -> Mask:
@@ -202,37 +212,18 @@ class Blend(Recommender):
 
     def _weights(self, asked: Labelled, *, in_session: bool) -> NDArray[np.float64]:
         """(parts, BASIS) weights with the least cross entropy, drawn to an even mix where there is little to learn."""
-        columns, bought, rows = self._examples(asked, in_session)
-        x = torch.from_numpy(columns)
-        n = int(rows.max(initial=-1)) + 1
-        row, share = torch.from_numpy(rows), torch.from_numpy(bought)
-        even = torch.tensor([0.0, 1.0], dtype=torch.float64).repeat(len(self.parts))
-        weights = even.clone().requires_grad_()
-        optimiser = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+        columns, hits, owners = self._examples(asked, in_session)
+        even = np.tile([0.0, 1.0], len(self.parts))
+        weights = least_cross_entropy(columns, hits, owners, even, self.config.penalty, even, MOST_STEPS)
+        return weights.reshape(len(self.parts), BASIS)
 
-        def closure() -> torch.Tensor:
-            optimiser.zero_grad()
-            logits = x @ weights
-            peak = torch.full((n,), -torch.inf, dtype=torch.float64).scatter_reduce(0, row, logits.detach(), "amax")
-            total = torch.zeros(n, dtype=torch.float64).index_add(0, row, (logits - peak[row]).exp())
-            log_p = logits - peak[row] - total.log()[row]
-            loss = -(share * log_p).sum() / max(n, 1) + self.config.penalty * (weights - even).square().sum()
-            loss.backward()
-            return loss
-
-        if n:
-            optimiser.step(closure)
-        return weights.detach().numpy().reshape(len(self.parts), BASIS)
-
-    def _examples(
-        self, asked: Labelled, in_session: bool
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Columns (c, parts * BASIS), share of the user's purchases (c,) and question (c,) of every candidate.
+    def _examples(self, asked: Labelled, in_session: bool) -> tuple[Doubles, Mask, NDArray[np.int64]]:
+        """Columns (c, parts * BASIS), whether it was bought (c,) and question (c,) of every candidate.
 
         Questions none of whose purchases is a candidate teach nothing and are left out; so are, with ``in_session``,
         those to which L4 has nothing to say.
         """
-        columns, shares, owners, kept = [], [], [], 0
+        columns, bought_of, owners, kept = [], [], [], 0
         for rows in chunks(len(asked)):
             some = asked.take(np.arange(rows.start, rows.stop))
             scores = self.part_scores(some.histories)
@@ -246,17 +237,14 @@ class Blend(Recommender):
                 hits = bought[row, candidates]
                 if hits.any():
                     s = of_row[:, candidates].astype(np.float64)
-                    peak = of_row.max(axis=1, keepdims=True)
-                    relative = s / np.where(peak > 0, peak, 1.0)
-                    columns.append(
-                        np.stack([np.log1p(s / self.scales[:, None]), relative], axis=1).reshape(-1, len(candidates)).T
-                    )
-                    shares.append(hits / hits.sum())
+                    of_parts = basis(s, of_row.max(axis=1, keepdims=True), self.scales[:, None])
+                    columns.append(np.stack(of_parts, axis=1).reshape(-1, len(candidates)).T)
+                    bought_of.append(hits)
                     owners.append(np.full(len(candidates), kept))
                     kept += 1
         if not kept:
-            return np.zeros((0, len(self.parts) * BASIS)), np.zeros(0), np.zeros(0, np.int64)
-        return np.concatenate(columns), np.concatenate(shares), np.concatenate(owners)
+            return np.zeros((0, len(self.parts) * BASIS)), np.zeros(0, bool), np.zeros(0, np.int64)
+        return np.concatenate(columns), np.concatenate(bought_of), np.concatenate(owners)
 
     def save(self, folder: Path) -> None:
         """A folder per part, and the weights as JSON."""
@@ -289,4 +277,4 @@ class Blend(Recommender):
         return blend
 
 
-__all__ = ["Blend", "Ranking"]
+__all__ = ["BASIS", "Blend", "Ranking", "basis"]

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from features.schema import DAY_MS, INTERACTIONS, Level
+from features.schema import DAY_MS, Level
 from features.sequences import Histories
 from training.item_to_item import ItemToItem, incidence, strongest_interest, strongest_neighbours
 from training.recommender import Progress, TrainingSet, register
@@ -37,8 +37,7 @@ class Cooccurrence(ItemToItem):
         """Count visits; O(sum of squared visit sizes)."""
         snapshot = training_set.snapshot
         self.n_items = len(snapshot.items)
-        codes = [event_type.code for event_type in INTERACTIONS]
-        histories = snapshot.sequences.where(np.isin(snapshot.sequences.event_types, codes))
+        histories = snapshot.sequences.interactions()
         visits = histories.visits()
         taken = incidence(visits, histories.items, int(visits.max(initial=-1)) + 1, self.n_items)
         together = sparse.coo_array(taken.T @ taken)

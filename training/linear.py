@@ -18,7 +18,7 @@ from features.sequences import Histories
 from features.snapshot import Snapshot
 from training.item_to_item import strongest_interest, strongest_neighbours
 from training.item_tokens import item_tokens
-from training.moments import event_weights, interactions, is_ordered, moments, user_steps
+from training.moments import event_weights, is_ordered, moments, user_steps
 from training.recommender import (
     HyperParameters,
     Ids,
@@ -99,7 +99,7 @@ class Linear(Recommender):
             if self.config.attributes
             else sparse.csr_array((self.n_items, 0), dtype=np.float32)
         )
-        before = interactions(snapshot.sequences, self.n_items)
+        before = snapshot.sequences.interactions()
         ordered = is_ordered(before)
         if ordered:
             gram, cross = moments(before, self.n_items, self.config.forget, self.config.ahead)
@@ -164,7 +164,7 @@ class Linear(Recommender):
 
     def past(self, histories: Histories) -> sparse.csr_array:
         """(n, n_items) float32: what each user took, weighing ``forget`` per step back from the last."""
-        events = interactions(histories, self.n_items)
+        events = histories.interactions()
         steps, _, last = user_steps(events)
         weights = event_weights(events) * self.config.forget ** (last - steps)
         cells = (weights.astype(np.float32), (events.rows, events.items))

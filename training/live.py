@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from features.schema import INTERACTIONS, EventType, Level
+from features.schema import EventType, Level
 from features.sequences import Histories
 from training.item_to_item import ItemToItem, incidence, strongest_interest, strongest_neighbours
 from training.recommender import Progress, Scores, TrainingSet, register
@@ -44,7 +44,7 @@ class LiveCooccurrence(ItemToItem):
         """Count visits; O(sum of squared visit sizes)."""
         snapshot = training_set.snapshot
         self.n_items = len(snapshot.items)
-        histories = _interactions(snapshot.sequences)
+        histories = snapshot.sequences.interactions()
         visits, purchase = histories.visits(), histories.event_types == EventType.PURCHASE.code
         n_visits = int(visits.max(initial=-1)) + 1
         interest = incidence(visits, histories.items, n_visits, self.n_items)
@@ -60,8 +60,11 @@ class LiveCooccurrence(ItemToItem):
         return self
 
     def interest(self, histories: Histories) -> sparse.csr_array:
-        """Only live events; halved every ``half_life_events`` later ones."""
-        live = _interactions(histories.live())
+        """Only live events; halved every ``half_life_events`` later ones.
+
+        Searches and the like are no steps: snapshots do not carry them, and steps count alike offline and online.
+        """
+        live = histories.live().interactions()
         steps_back = np.repeat(live.offsets[1:], live.lengths) - 1 - np.arange(len(live.items))
         return strongest_interest(live, 0.5 ** (steps_back / self.config.half_life_events), self.n_items)
 
@@ -72,11 +75,6 @@ class LiveCooccurrence(ItemToItem):
         purchase = (live.event_types == EventType.PURCHASE.code) & (live.items >= 0)
         scores[live.rows[purchase], live.items[purchase]] = 0.0
         return scores
-
-
-def _interactions(histories: Histories) -> Histories:
-    """Without searches and the like, which snapshots do not carry: steps count alike offline and online."""
-    return histories.where(np.isin(histories.event_types, [event_type.code for event_type in INTERACTIONS]))
 
 
 __all__ = ["LiveCooccurrence"]

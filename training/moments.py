@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from features.schema import INTERACTIONS, EventType
+from features.schema import EventType
 from features.sequences import Histories, Int64s
 from training.item_to_item import INTEREST
 
@@ -86,10 +86,4 @@ def event_weights(events: Histories) -> NDArray[np.float32]:
     return weights[events.event_types]
 
 
-def interactions(histories: Histories, n_items: int) -> Histories:
-    """Only events that show preference for an item that is known."""
-    shown = np.isin(histories.event_types, [event_type.code for event_type in INTERACTIONS])
-    return histories.where(shown & (histories.items >= 0) & (histories.items < n_items))
-
-
-__all__ = ["event_weights", "interactions", "is_ordered", "moments", "user_steps"]
+__all__ = ["event_weights", "is_ordered", "moments", "user_steps"]

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import Field
 
-from features.schema import INTERACTIONS, Level
+from features.schema import Level
 from features.sequences import Histories, Int64s
 from training.neighbour_timelines import Asked, Timelines
 from training.neighbour_votes import FIRST, N_WEIGHTS, TABLES, Floats, Votes, votes
@@ -79,7 +79,7 @@ class Neighbours(Recommender):
         """Index the log and learn what its events' votes are worth."""
         snapshot = training_set.snapshot
         self.n_items = len(snapshot.items)
-        events = _interactions(snapshot.sequences)
+        events = snapshot.sequences.interactions()
         self._users = _numbers(events)
         self._index(events.offsets, events.items, events.event_types, events.ts, is_timed=not only_ordered(events))
         self._learn(events, supervise(events, self.config.horizon_days), progress)
@@ -133,7 +133,7 @@ class Neighbours(Recommender):
         return Asked(offsets, *of_events, events.ts[last] + 1, own)
 
     def _asked(self, histories: Histories) -> Asked:
-        recent = _interactions(histories).tail(self.config.recent)
+        recent = histories.interactions().tail(self.config.recent)
         numbers = _numbers(recent)
         place = np.searchsorted(self._users, numbers, sorter=self._by_number)
         row = np.append(self._by_number, -1)[place]
@@ -249,11 +249,6 @@ def likelihood(weights: Floats, found: Votes, answers: NDArray[np.int32], popula
         for column in range(columns.shape[1]):
             gradient += np.bincount(columns[:, column], values, N_WEIGHTS)
     return float(np.log(mass / right_mass).mean()), gradient / n
-
-
-def _interactions(histories: Histories) -> Histories:
-    shown = np.isin(histories.event_types, [event_type.code for event_type in INTERACTIONS])
-    return histories.where(shown & (histories.items >= 0))
 
 
 def _numbers(histories: Histories) -> NDArray[np.uint64]:

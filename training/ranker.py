@@ -18,27 +18,29 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from features.schema import INTERACTIONS, Level
+from features.schema import Level
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
-from training.blend import BASIS, Blend, Ranking
+from training.blend import BASIS, Blend, Ranking, basis
 from training.candidates import candidates
+from training.listwise import Doubles, least_cross_entropy
 from training.ranker_features import ItemFacts, candidate_features
 from training.ranker_weights import (
     ARRAYS,
     MOVING,
     OF_PART,
-    Doubles,
     Examples,
     Weights,
     clearly_best,
     joined,
-    least_cross_entropy,
     ndcg,
     scored,
 )
 from training.recommender import Ids, Mask, Recommender, Scores, chunks, register, top_k
+
+#: Steps of the optimiser, which begins near the solution.
+MOST_STEPS = 60
 
 
 class Situation(StrEnum):
@@ -139,7 +141,7 @@ class Ranker(Blend):
         chosen, places = candidates(scores, self.config.candidates, self.config.cap, allowed)
         columns = self._columns(scores, chosen, places)
         features = candidate_features(self.facts, histories, chosen)
-        added = self._blended(scores)
+        added = self.added(scores)
         total = self._total(added)
         spoke = np.where(added.max(axis=0) > 0, added.argmax(axis=0), -1).astype(np.int8)
         for situation, weights in self.weights.items():
@@ -156,30 +158,18 @@ class Ranker(Blend):
             total[rows, items] = ranked + (best_other + 1e-3 - np.minimum(worst, best_other))[rows]
         return total, spoke
 
-    def _blended(self, scores: Scores) -> Scores:
-        """(parts, n, n_items): what each part adds to the blend."""
-        in_session = self._in_session(scores)
-        added = np.empty_like(scores)
-        for position, s in enumerate(scores):
-            weights = np.where(in_session[:, None], self.live[position], self.quiet[position]).astype(np.float32)
-            best = s.max(axis=1, keepdims=True)
-            relative = s / np.where(best > 0, best, 1.0)
-            added[position] = weights[:, :1] * np.log1p(s / self.scales[position]) + weights[:, 1:] * relative
-        return added
-
     def _columns(self, scores: Scores, chosen: Ragged, places: NDArray[np.int16]) -> Doubles:
         """(m, parts, OF_PART) what each part says of each candidate."""
         s = scores[:, chosen.rows, chosen.values].astype(np.float64)
         best = scores.max(axis=2)[:, chosen.rows]
         place = np.where(places < self.config.candidates, 1.0 / (1.0 + places), 0.0)
-        columns = [np.log1p(s / self.scales[:, None]), s / np.where(best > 0, best, 1.0), place]
-        return np.stack(columns, axis=2).transpose(1, 0, 2)
+        return np.stack([*basis(s, best, self.scales[:, None]), place], axis=2).transpose(1, 0, 2)
 
     def _situations(self, histories: Histories, scores: Scores) -> NDArray[np.object_]:
         """(n,) ``Situation`` of each question."""
-        past = histories.past()
-        known = np.isin(past.event_types, [kind.code for kind in INTERACTIONS]) & (past.items >= 0)
-        situations = np.where(past.where(known).lengths > 0, Situation.KNOWN, Situation.STRANGER).astype(object)
+        situations = np.where(histories.past().interactions().lengths > 0, Situation.KNOWN, Situation.STRANGER).astype(
+            object
+        )
         situations[self._in_session(scores)] = Situation.SESSION
         return situations
 
@@ -262,7 +252,7 @@ class Ranker(Blend):
         prior = np.concatenate([base.of_parts.ravel(), base.of_features])
         start = prior if near is None else np.concatenate([near.of_parts.ravel(), near.of_features])
         strengths = np.repeat([self.config.penalty, ridge], [base.of_parts.size, MOVING])
-        weights = least_cross_entropy(x, examples, prior, strengths, start)
+        weights = least_cross_entropy(x, examples.hits, examples.owners, prior, strengths, start, MOST_STEPS)
         of_parts = weights[: base.of_parts.size].reshape(base.of_parts.shape)
         if situation is not Situation.SESSION:  # what is silent there teaches nothing
             of_parts[[part.level is Level.LIVE for part in self.parts.values()]] = 0.0

@@ -115,7 +115,7 @@ class ItemFacts:
 
 def candidate_features(facts: ItemFacts, histories: Histories, candidates: Ragged) -> Floats:
     """(m, NAMES) float32, one row per candidate; L1 to L3 columns read the past, those of the session what is live."""
-    past, live = _interactions(histories.past()), _interactions(histories.live())
+    past, live = histories.past().interactions(), histories.live().interactions()
     of_item = facts.columns[candidates.values]
     of_pair = _of_pairs(facts, past, live, candidates)
     of_user = _of_users(facts, past, live)[candidates.rows]
@@ -186,11 +186,6 @@ def _of_users(facts: ItemFacts, past: Histories, live: Histories) -> Floats:
         np.log1p(live.lengths),
     ]
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _interactions(histories: Histories) -> Histories:
-    known = np.isin(histories.event_types, [kind.code for kind in INTERACTIONS]) & (histories.items >= 0)
-    return histories.where(known)
 
 
 def _ages_days(histories: Histories) -> Doubles:

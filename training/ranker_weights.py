@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from training.blend import BASIS
+from training.listwise import Doubles
 from training.ranker_features import NAMES, OF_USER
 from training.recommender import Mask
-
-Doubles = NDArray[np.float64]
 
 #: Columns of every part: the blend's two, and one over its place among the part's best.
 OF_PART = BASIS + 1
@@ -23,8 +21,6 @@ OF_PART = BASIS + 1
 MOVING = len(NAMES) - len(OF_USER)
 #: Standardised features beyond this are cut: a value never seen must not decide alone.
 CUT = 4.0
-#: Steps of the optimiser, which begins near the solution.
-MOST_STEPS = 60
 #: The depth of the lists that decide between strengths.
 DEPTH = 20
 
@@ -131,47 +127,14 @@ def ndcg(examples: Examples, scores: Doubles) -> Doubles:
     return np.asarray(np.bincount(examples.owners[order][top], gains, n) / ideal)
 
 
-def least_cross_entropy(x: Doubles, examples: Examples, prior: Doubles, strengths: Doubles, start: Doubles) -> Doubles:
-    """(columns,) weights with the least softmax cross entropy of the hits, drawn to ``prior`` by ``strengths``.
-
-    Questions none of whose candidates is a hit teach nothing and are left out.
-    """
-    n_hits = np.bincount(examples.owners, examples.hits)[examples.owners]
-    teaches = n_hits > 0
-    if not teaches.any():
-        return prior
-    distinct, row = np.unique(examples.owners[teaches], return_inverse=True)
-    n = len(distinct)
-    rows, columns = torch.from_numpy(row), torch.from_numpy(x[teaches])
-    shares = torch.from_numpy(examples.hits[teaches] / n_hits[teaches])
-    drawn_to, strength = torch.from_numpy(prior), torch.from_numpy(strengths)
-    weights = torch.from_numpy(start.copy()).requires_grad_()
-    optimiser = torch.optim.LBFGS([weights], max_iter=MOST_STEPS, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimiser.zero_grad()
-        logits = columns @ weights
-        peak = torch.full((n,), -torch.inf, dtype=torch.float64).scatter_reduce(0, rows, logits.detach(), "amax")
-        total = torch.zeros(n, dtype=torch.float64).index_add(0, rows, (logits - peak[rows]).exp())
-        log_p = logits - peak[rows] - total.log()[rows]
-        loss = -(shares * log_p).sum() / n + (strength * (weights - drawn_to).square()).sum()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    return np.asarray(weights.detach().numpy())
-
-
 __all__ = [
     "ARRAYS",
     "MOVING",
     "OF_PART",
-    "Doubles",
     "Examples",
     "Weights",
     "clearly_best",
     "joined",
-    "least_cross_entropy",
     "ndcg",
     "scored",
 ]

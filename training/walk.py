@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 from scipy import sparse
 
-from features.schema import INTERACTIONS, Level
+from features.schema import Level
 from features.sequences import Histories
 from training.item_to_item import ItemToItem, strongest_neighbours
 from training.recommender import Progress, TrainingSet, chunks, register
@@ -108,8 +108,7 @@ def close_pairs(events: Histories, n_items: int, reach: int) -> sparse.csr_array
 
 def in_order(histories: Histories, n_items: int) -> Histories:
     """Only interactions with known items. What happened at one instant has no order: one is drawn, always the same."""
-    shown = np.isin(histories.event_types, [event_type.code for event_type in INTERACTIONS])
-    kept = histories.where(shown & (histories.items >= 0))
+    kept = histories.interactions()
     # A number for each item that has nothing to do with its own: which items are listed together means nothing.
     drawn = np.random.default_rng(0).permutation(n_items)[kept.items]
     order = np.lexsort((drawn, kept.ts, kept.rows))

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from experiments.benchmarks.published import sessions as sessions_module
-from experiments.benchmarks.published.arms import Arms
+from experiments.benchmarks.published.arms import SESSIONS, Arms
 from experiments.benchmarks.published.fitted import Material
 from experiments.benchmarks.published.questions import seen_share
 from experiments.benchmarks.published.session_questions import Lists, hold_out, questions, shortest_prefix
-from experiments.benchmarks.published.sessions import SESSIONS, benchmark_sessions, render_sessions
+from experiments.benchmarks.published.sessions import benchmark_sessions, render_sessions
 from features.errors import ConfigError, InputError
 from features.snapshot import Snapshot
 from features.split import Labelled
@@ -148,7 +148,7 @@ def test_the_benchmark_finds_what_is_planted(planted: Any) -> None:
         assert rows[name]["seconds"] > 0 and rows[name]["peak_mb"] > 0
     assert rows["bestsellers"]["metrics"]["mrr@20"] < 0.5
     assert result["ratios"] == {"blend_over_neighbours": 1.0}
-    assert "seed 0: neighbours, test" in told and "seed 1: neighbours, test" not in told
+    assert "seed 0: neighbours, answers" in told and "seed 1: neighbours, answers" not in told
     table = render_sessions(result)
     assert table.row_count == 3 and "validation p@20" in [str(column.header) for column in table.columns]
 

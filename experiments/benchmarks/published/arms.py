@@ -27,6 +27,16 @@ SPLIT: Arms = {
 }
 
 
+#: Anonymous sessions of clicks.
+SESSIONS: Arms = {
+    "bestsellers": {"model": "bestsellers"},
+    "neighbours": {"model": "neighbours"},
+    "walk": {"model": "walk"},
+    "transformer": {"model": "transformer"},
+    "blend": {"model": "blend", "parts": ("neighbours", "walk", "transformer")},
+}
+
+
 def seeded(arms: Arms, seed: int) -> dict[str, Recommender]:
     """Unfitted models in the order in which they are fitted; those whose training is random get ``seed``."""
     built = build_models(arms)
@@ -48,4 +58,4 @@ def depends_on_seed(name: str, models: Mapping[str, Recommender]) -> bool:
     return is_random(model) or any(is_random(models[part]) for part in parts)
 
 
-__all__ = ["LEAVE_ONE_OUT", "SPLIT", "Arms", "depends_on_seed", "is_random", "seeded"]
+__all__ = ["LEAVE_ONE_OUT", "SESSIONS", "SPLIT", "Arms", "depends_on_seed", "is_random", "seeded"]

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from experiments.benchmarks.published.fitted import Material
-from features.dataset import Dataset
-from features.engine import Engine
+from experiments.benchmarks.published.snapshots import snapshot_of
 from features.errors import InputError
-from features.home import home
-from features.ingest import ingest
 from features.schema import EventType
 from features.sequences import Histories, Ragged
-from features.snapshot import Snapshot, build_snapshot
+from features.snapshot import Snapshot
 from features.sources.made_times import END_MS
 from features.sources.session_lists import STEP_MS
 from features.split import Group, Labelled
 
 #: Share of the training sessions that decisions are made on, and how many questions are drawn from them at most.
 VALIDATION, QUESTIONS = 0.1, 10_000
+
+#: The file of the training sessions and the source that reads it.
+_READ_AS = ("train_sequences.parquet", "session_lists")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +75,9 @@ def hold_out(train: pd.DataFrame, rng: np.random.Generator) -> Material:
     if n == 0:
         rule = "must hold sessions of two clicks and more"
         raise InputError("train_sequences.parquet", rule, mend="give more of them")
-    early = snapshot_of(train[~held])
+    early = snapshot_of(train[~held], *_READ_AS)
     asked = [questions(early, lists.before(targets[:n]), lists.items[targets[:n]]) for lists, targets in halves]
-    return Material(early, interleaved(*asked), snapshot_of(train))
+    return Material(early, interleaved(*asked), snapshot_of(train, *_READ_AS))
 
 
 def shortest_prefix(sessions: pd.Series) -> int:
@@ -133,15 +131,4 @@ def interleaved(even: Labelled, odd: Labelled) -> Labelled:
     return together.take(np.arange(2 * n).reshape(2, n).T.ravel())
 
 
-def snapshot_of(train: pd.DataFrame) -> Snapshot:
-    """What is known when these sessions are over."""
-    home().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="benchmark-", dir=home()) as scratch, Engine.duckdb() as engine:
-        files, out = Path(scratch) / "files", Path(scratch) / "data"
-        files.mkdir()
-        train.to_parquet(files / "train_sequences.parquet", index=False)
-        ingest(files, "session_lists", out)
-        return build_snapshot(engine, Dataset.open(out), END_MS + 1)
-
-
-__all__ = ["QUESTIONS", "VALIDATION", "Lists", "hold_out", "interleaved", "questions", "shortest_prefix", "snapshot_of"]
+__all__ = ["QUESTIONS", "VALIDATION", "Lists", "hold_out", "interleaved", "questions", "shortest_prefix"]

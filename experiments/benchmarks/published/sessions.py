@@ -11,7 +11,6 @@ from later days than they are and harder, which no model here can know.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -20,27 +19,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from experiments.benchmarks.machine import machine, peak_mb
-from experiments.benchmarks.published.arms import Arms, seeded
-from experiments.benchmarks.published.fitted import FittedTwice, Material, fit_twice
-from experiments.benchmarks.published.questions import REPEATS, answer, means, seen_share, spread
+from experiments.benchmarks.published.arms import SESSIONS, Arms
+from experiments.benchmarks.published.fitted import FittedTwice
+from experiments.benchmarks.published.questions import REPEATS, answer, means, seen_share
 from experiments.benchmarks.published.render import render
+from experiments.benchmarks.published.repeated import repeated, seeds_of
 from experiments.benchmarks.published.session_questions import Lists, hold_out, questions
-from features.errors import ConfigError, InputError
-from features.split import Labelled
-from training.blend import Blend
+from features.errors import InputError
 from training.metrics import ranking_metrics
-from training.recommender import Recommender
 from training.train import Notify
-
-#: Anonymous sessions of clicks.
-SESSIONS: Arms = {
-    "bestsellers": {"model": "bestsellers"},
-    "neighbours": {"model": "neighbours"},
-    "walk": {"model": "walk"},
-    "transformer": {"model": "transformer"},
-    "blend": {"model": "blend", "parts": ("neighbours", "walk", "transformer")},
-}
 
 #: The list that is judged.
 K = 20
@@ -72,42 +59,31 @@ def benchmark_sessions(
         ConfigError: No seeds.
         InputError: A file, a column or a question is missing.
     """
-    tell = notify or (lambda *_: None)
-    chosen = list(seeds)
-    if not chosen:
-        raise ConfigError("seeds", "must be at least one", 0)
+    tell, chosen = notify or (lambda *_: None), seeds_of(seeds)
     tell("data", 0, 2, {})
-    train, test = (
-        _read(folder, "train_sequences", ["session_idx", "items"]),
-        _read(folder, "test", ["prefix", "target"]),
-    )
+    train = _read(folder, "train_sequences", ["session_idx", "items"])
+    test = _read(folder, "test", ["prefix", "target"])
     material = hold_out(train, np.random.default_rng(chosen[0]))
     tell("data", 1, 2, {})
     asked = questions(material.late, Lists.of(test["prefix"]), test["target"].to_numpy(np.int64))
     again = seen_share(material.validation) >= REPEATS
     tell("data", 2, 2, {})
-    runs: list[dict[str, FittedTwice]] = []
-    found: list[dict[str, dict[str, float]]] = []
-    for seed in chosen:
-        label = f"seed {seed}: "
-        fitted = fit_twice(seeded(arms, seed), material, runs[0] if runs else {}, label, tell)
-        judged = {}
-        for name, arm in fitted.items():
-            same = bool(runs) and runs[0][name] is arm
-            judged[name] = found[0][name] if same else _judged(arm, material, asked, again, f"{label}{name}", tell)
-        found.append(judged)
-        runs.append(fitted)
-    rows = [_row(name, [run[name] for run in runs], [run[name] for run in found], len(asked)) for name in arms]
+
+    def judge(arm: FittedTwice, stage: str) -> dict[str, float]:
+        metrics: dict[str, float] = {}
+        for label, model, some in (("validation_", arm.decided, material.blending), ("", arm.final, asked)):
+            asking = f"{stage}, {label.replace('_', ' ')}answers"
+            ids = answer(model, some.histories, K, again=again, stage=asking, notify=tell)
+            found = means(ranking_metrics(ids, some.labels, (K,)))
+            metrics |= {f"{label}{ours}": found[theirs] for ours, theirs in METRICS.items()}
+        return metrics
+
+    decides, told = f"validation_mrr@{K}", f"mrr@{K}"
     return {
         "benchmark": "sessions",
         "data": folder.name,
-        "machine": machine(),
-        "seeds": len(runs),
-        "users": len(asked),
-        "items": len(material.late.items),
         "seen_items_are_answers": again,
-        "rows": rows,
-        "ratios": _ratios(rows, runs[0]),
+        **repeated(arms, chosen, material, judge, len(asked), tell, decides=decides, told=told),
     }
 
 
@@ -126,52 +102,4 @@ def _read(folder: Path, name: str, columns: list[str]) -> pd.DataFrame:
     return pd.read_parquet(path, columns=columns)
 
 
-def _judged(
-    arm: FittedTwice, material: Material, asked: Labelled, again: bool, stage: str, notify: Notify
-) -> dict[str, float]:
-    metrics = _means("validation_", arm.decided, material.blending, again, f"{stage}, validation", notify)
-    began = time.perf_counter()
-    metrics |= _means("", arm.final, asked, again, f"{stage}, test", notify)
-    arm.seconds["answer"] = time.perf_counter() - began
-    return metrics
-
-
-def _means(
-    label: str, model: Recommender, asked: Labelled, again: bool, stage: str, notify: Notify
-) -> dict[str, float]:
-    ids = answer(model, asked.histories, K, again=again, stage=stage, notify=notify)
-    found = ranking_metrics(ids, asked.labels, (K,))
-    return means({f"{label}{ours}": found[theirs] for ours, theirs in METRICS.items()})
-
-
-def _row(name: str, runs: list[FittedTwice], found: list[dict[str, float]], n: int) -> dict[str, Any]:
-    metrics, sd = spread(found)
-    stages, _ = spread([run.seconds for run in runs])
-    cpu, _ = spread([run.cpu_seconds for run in runs])
-    curve = runs[0].decided.curve
-    return {
-        "model": name,
-        "metrics": metrics,
-        "sd": sd,
-        "n": n,
-        "seconds": sum(stages.values()),
-        "cpu_seconds": sum(cpu.values()),
-        "stages": stages,
-        "epochs": None if curve is None else [run.decided.curve.best_epoch for run in runs if run.decided.curve],
-        "peak_mb": peak_mb(),
-    }
-
-
-def _ratios(rows: list[dict[str, Any]], models: dict[str, FittedTwice]) -> dict[str, float]:
-    """Of each blend to the single model that is best on validation, MRR@20 on the test."""
-    of = {row["model"]: row["metrics"] for row in rows}
-    singles = [name for name, arm in models.items() if not isinstance(arm.final, Blend)]
-    best = max(singles, key=lambda name: of[name][f"validation_mrr@{K}"])
-    return {
-        f"{name}_over_{best}": of[name][f"mrr@{K}"] / of[best][f"mrr@{K}"]
-        for name, arm in models.items()
-        if isinstance(arm.final, Blend) and of[best][f"mrr@{K}"]
-    }
-
-
-__all__ = ["SESSIONS", "K", "benchmark_sessions", "render_sessions"]
+__all__ = ["K", "benchmark_sessions", "render_sessions"]

@@ -1,0 +1,109 @@
+"""The arms of a published benchmark, fitted and judged once per seed, as one row per arm."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from experiments.benchmarks.machine import machine, peak_mb
+from experiments.benchmarks.published.arms import Arms, seeded
+from experiments.benchmarks.published.fitted import FittedTwice, Material, fit_twice
+from experiments.benchmarks.published.questions import spread
+from features.errors import ConfigError
+from training.blend import Blend
+from training.train import Notify
+
+#: The metrics of an arm; told the name of the stage.
+Judge = Callable[[FittedTwice, str], dict[str, float]]
+
+
+def seeds_of(seeds: Iterable[int]) -> list[int]:
+    """As a list.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    chosen = list(seeds)
+    if not chosen:
+        raise ConfigError("seeds", "must be at least one", 0)
+    return chosen
+
+
+def repeated(
+    arms: Arms,
+    seeds: Iterable[int],
+    material: Material,
+    judge: Judge,
+    n: int,
+    notify: Notify,
+    *,
+    decides: str,
+    told: str,
+) -> dict[str, Any]:
+    """Fit and judge ``arms`` once per seed; those whose training is not random only once.
+
+    Args:
+        judge: Asks ``n`` users of an arm.
+        decides: Metric of validation by which the best single model is chosen, that blends are held against ...
+        told: ... and the metric of the test in which they are.
+
+    Returns:
+        ``machine``, ``seeds``, ``users``, ``items``; ``rows``, one per arm: ``metrics`` and ``sd`` over the seeds, mean
+        ``seconds`` and ``cpu_seconds`` of one seed, by stage in ``stages``; ``ratios`` of each blend to the best single
+        model.
+    """
+    runs: list[dict[str, FittedTwice]] = []
+    found: list[dict[str, dict[str, float]]] = []
+    for seed in seeds:
+        label = f"seed {seed}: "
+        fitted = fit_twice(seeded(arms, seed), material, runs[0] if runs else {}, label, notify)
+        judged = {}
+        for name, arm in fitted.items():
+            if runs and runs[0][name] is arm:
+                judged[name] = found[0][name]
+                continue
+            began = time.perf_counter()
+            judged[name] = judge(arm, f"{label}{name}")
+            arm.seconds["answer"] = time.perf_counter() - began
+        runs.append(fitted)
+        found.append(judged)
+    rows = [_row(name, [run[name] for run in runs], [run[name] for run in found], n) for name in arms]
+    return {
+        "machine": machine(),
+        "seeds": len(runs),
+        "users": n,
+        "items": len(material.late.items),
+        "rows": rows,
+        "ratios": _ratios(rows, runs[0], decides, told),
+    }
+
+
+def _row(name: str, runs: list[FittedTwice], found: list[dict[str, float]], n: int) -> dict[str, Any]:
+    metrics, sd = spread(found)
+    stages, _ = spread([run.seconds for run in runs])
+    cpu, _ = spread([run.cpu_seconds for run in runs])
+    curves = [run.decided.curve for run in runs if run.decided.curve is not None]
+    epochs = [seconds for curve in curves for seconds in curve.seconds]
+    return {
+        "model": name,
+        "metrics": metrics,
+        "sd": sd,
+        "n": n,
+        "seconds": sum(stages.values()),
+        "cpu_seconds": sum(cpu.values()),
+        "stages": stages,
+        "epochs": [curve.best_epoch for curve in curves] or None,
+        "epoch_seconds": sum(epochs) / len(epochs) if epochs else None,
+        "peak_mb": peak_mb(),
+    }
+
+
+def _ratios(rows: list[dict[str, Any]], models: dict[str, FittedTwice], decides: str, told: str) -> dict[str, float]:
+    of = {row["model"]: row["metrics"] for row in rows}
+    blends = [name for name, arm in models.items() if isinstance(arm.final, Blend)]
+    best = max((name for name in models if name not in blends), key=lambda name: of[name][decides])
+    return {f"{name}_over_{best}": of[name][told] / of[best][told] for name in blends if of[best][told]}
+
+
+__all__ = ["Judge", "repeated", "seeds_of"]
