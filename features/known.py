@@ -221,7 +221,7 @@ def _spans(acts: NDArray[np.int64], last_ms: int) -> list[tuple[int, int]]:
     """The sessions of activity at these instants, in order, and at one more if that is not negative."""
     ts = np.sort(np.append(acts, last_ms)) if last_ms >= 0 else acts
     begins = np.flatnonzero(session_starts(ts, np.array([0, len(ts)])))
-    ends = np.append(begins[1:], len(ts)) - 1
+    ends = np.append(begins, len(ts))[1:] - 1
     return list(zip(ts[begins].tolist(), ts[ends].tolist(), strict=True))
 
 
