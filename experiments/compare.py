@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from experiments.combined import combined_lifts
 from experiments.experiment import MAX_HORIZON_DAYS, Experiment
 from experiments.plots import lift_plot
 from experiments.recommendation_file import read_recommendations, write_recommendations
@@ -24,6 +25,7 @@ from features.instants import HORIZON_DAYS, default_as_of, iso, parse_instant
 from features.schema import DAY_MS, Columns, Level
 from features.split import Group, Labelled, Moment, ask
 from serving.policy import PolicyConfig
+from training.blend import Blend
 from training.train import Notify, Trained, build_models, train
 
 if TYPE_CHECKING:
@@ -118,23 +120,14 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
     seconds = dict(trained.seconds)
     started = time.perf_counter()
     asked = ask(engine, dataset, trained.snapshot, until_ms, experiment.replay)
-    allowed = trained.snapshot.item_matrix[Columns.AVAILABLE].to_numpy(dtype=bool)
-    replays: dict[str, Replay] = {}
-    unlisted: dict[str, int] = {}
-    for name in experiment.arms:
-        if name in trained.models:
-            replays[name] = replay(
-                trained.models[name], asked, experiment.k, allowed, frozenset(policy.off), policy.live_fresh_s
-            )
-        else:
-            users = Vocabulary(asked.histories.user_ids)
-            ids, unlisted[name] = read_recommendations(experiment.files[name], users, asked.vocabulary, experiment.k)
-            replays[name] = measure(ids, asked, experiment.k, len(trained.snapshot.items))
+    replays, unlisted = _replays(experiment, trained, asked, policy)
     seconds["replay"] = time.perf_counter() - started
     started = time.perf_counter()
     members = {group.value: asked.groups == group.value for group in Group}
     # Between sessions nothing is live: what reads live events only has no chance to be right, and is not judged.
     idle = frozenset() if experiment.replay is Moment.LIVE else _live_arms(trained)
+    combining = [name for name, model in trained.models.items() if isinstance(model, Blend)]
+    singles = [name for name in trained.models if name not in combining and name not in idle]
     lifts = {name: _lifts(experiment, replays, rows, idle) for name, rows in members.items()}
     groups = {name: _group(experiment, replays, rows, lifts[name]) for name, rows in members.items()}
     judged = groups[experiment.group.value]
@@ -163,10 +156,30 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
             }
             for name, answered in replays.items()
         },
+        "combined": combined_lifts(experiment, replays, members, combining, singles),
         "groups": {name: group for name, group in groups.items() if name != experiment.group.value},
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
     }
     return Comparison(report, trained, replays, lifts[experiment.group.value], asked)
+
+
+def _replays(
+    experiment: Experiment, trained: Trained, asked: Labelled, policy: PolicyConfig
+) -> tuple[dict[str, Replay], dict[str, int]]:
+    """The answers of every arm, and of files how many users have no list in them."""
+    allowed = trained.snapshot.item_matrix[Columns.AVAILABLE].to_numpy(dtype=bool)
+    replays: dict[str, Replay] = {}
+    unlisted: dict[str, int] = {}
+    for name in experiment.arms:
+        if name in trained.models:
+            replays[name] = replay(
+                trained.models[name], asked, experiment.k, allowed, frozenset(policy.off), policy.live_fresh_s
+            )
+        else:
+            users = Vocabulary(asked.histories.user_ids)
+            ids, unlisted[name] = read_recommendations(experiment.files[name], users, asked.vocabulary, experiment.k)
+            replays[name] = measure(ids, asked, experiment.k, len(trained.snapshot.items))
+    return replays, unlisted
 
 
 def _l4(dataset: Dataset, experiment: Experiment) -> str:

@@ -34,6 +34,8 @@ def render_report(report: dict[str, Any]) -> RenderableType:
             verdict = "not judged"
         table.add_row(name, *cells, change, Text(verdict, style=_STYLES.get(verdict, "dim")))
     lines = [_levels(name, arm["levels"]) for name, arm in ranked if arm.get("levels")]
+    for name, groups in report["combined"].items():
+        lines += [_gain(name, group, gain) for group, gain in groups.items()]
     for name, group in report["groups"].items():
         if group["n_users"]:
             best = max(group["arms"].items(), key=lambda arm: arm[1][metric]["mean"])
@@ -61,6 +63,14 @@ def render_conversation(conversation: Conversation) -> RenderableType:
 def _interval(value: dict[str, float | None], name: str = "mean", form: str = ".4f") -> str:
     low, high = (format(value[end], form) if value[end] is not None else "?" for end in ("low", "high"))
     return f"{value[name]:{form}} [{low}, {high}]"
+
+
+def _gain(name: str, group: str, gain: dict[str, Any]) -> Text:
+    told = f"{name} over {gain['best_single']}, the best single model of {gain['n_users']:,} {group} users: "
+    if gain["relative"] is None:
+        return Text(f"{told}{gain['difference']:+.4f}")
+    ends = [format(gain[end], "+.1%") if gain[end] is not None else "?" for end in ("relative_low", "relative_high")]
+    return Text(f"{told}{gain['relative']:+.1%} [{', '.join(ends)}]")
 
 
 def _levels(name: str, levels: dict[str, dict[str, float]]) -> Text:

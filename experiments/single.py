@@ -79,10 +79,10 @@ def train_one(
 
 
 def _specifications(model: str, seed: int, device: str) -> dict[str, dict[str, Any]]:
-    """The model alone; for a blend, its default parts and itself."""
+    """The model alone; of one that combines others, also the parts that it has in the standard experiment."""
     network = {"model": "transformer", "seed": seed, "device": device}
-    if model == "blend":
-        names = [*ARMS["blend"]["parts"], "blend"]
+    if "parts" in ARMS.get(model, {}):
+        names = [*ARMS[model]["parts"], model]
         return {name: network if name == "transformer" else ARMS[name] for name in names}
     return {model: network if model == "transformer" else {"model": model}}
 

@@ -1,4 +1,4 @@
-"""The standard experiment: what each level of personalisation reaches alone, and the blend of all."""
+"""The standard experiment: what each level of personalisation reaches alone, and what all reach together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from experiments.experiment import Experiment, make_experiment
 
-#: Every level alone, popularity to compare with, and the blend.
+_PARTS = ["bestsellers", "history", "recent", "cooccurrence", "linear", "transformer", "live"]
+
+#: Every level alone, popularity to compare with, the blend of all, and the ranker over the same parts.
 ARMS: dict[str, dict[str, Any]] = {
     "popular_all_time": {"model": "bestsellers", "by": [], "half_life_days": None},
     "popular_30d": {"model": "bestsellers", "by": [], "half_life_days": None, "window_days": 30},
@@ -15,12 +17,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "history": {"model": "history"},
     "recent": {"model": "history", "half_life_days": 14},
     "cooccurrence": {"model": "cooccurrence"},
+    "linear": {"model": "linear"},
     "transformer": {"model": "transformer"},
     "live": {"model": "live"},
-    "blend": {
-        "model": "blend",
-        "parts": ["bestsellers", "history", "recent", "cooccurrence", "transformer", "live"],
-    },
+    "blend": {"model": "blend", "parts": _PARTS},
+    "ranker": {"model": "ranker", "parts": _PARTS},
 }
 CONTROL = "popular_30d"
 
@@ -28,6 +29,7 @@ CONTROL = "popular_30d"
 SPLITS: dict[str, dict[str, Any]] = {
     "online_retail": {"as_of": "2011-11-09", "horizon_days": 30},
     "retailrocket": {"as_of": "80%"},
+    "movielens_1m": {"as_of": "80%"},
 }
 
 SIMULATED_HORIZON_DAYS = 14

@@ -21,22 +21,10 @@ from serving.freshness import SNAPSHOT_FRESH_S, Ages, ages
 from serving.rows import LiveEvent
 from training.blend import Ranking
 from training.bundle import Bundle
-from training.recommender import Reason, Recommender
+from training.reasons import WORDS, Reason
+from training.recommender import Recommender
 
 _log = logging.getLogger(__name__)
-
-#: What a reason says; ``{item}`` and ``{detail}`` are filled in.
-WORDS = {
-    "popular": "popular now",
-    "unexplained": "recommended for you",
-    "bestseller_in": "bestseller in {detail}",
-    "bought_before": "you bought it before",
-    "seen_before": "you looked at it before",
-    "often_taken_with": "often taken together with {item}",
-    "predicted_from_history": "predicted from what you did so far",
-    "interested_now": "you are interested in it now",
-    "goes_with_now": "goes with {item}, which you are interested in now",
-}
 
 
 class PolicyConfig(BaseModel):
@@ -280,4 +268,4 @@ def _words(reason: Reason, bundle: Bundle) -> str:
     return WORDS[reason.code].format(item=item, detail=reason.detail)
 
 
-__all__ = ["WORDS", "PolicyConfig", "Request", "Slate", "SlateItem", "decide"]
+__all__ = ["PolicyConfig", "Request", "Slate", "SlateItem", "decide"]

@@ -17,7 +17,8 @@ from features.schema import Level
 from features.sequences import Histories
 from training.graph_patterns import degrees, patterns, power
 from training.item_to_item import strongest_interest
-from training.recommender import HyperParameters, Ids, Progress, Reason, Recommender, Scores, TrainingSet, register
+from training.reasons import Reason
+from training.recommender import HyperParameters, Ids, Progress, Recommender, Scores, TrainingSet, register
 from training.search_space import Between, Space
 
 #: Numbers that are gathered at once.
@@ -108,7 +109,7 @@ class Factorization(Recommender):
         """Names the item of the history that adds most to the score of each of ``items`` (Hu et al. 2008, 5)."""
         past = self.past(histories)
         if not past.nnz:
-            return [Reason(self.name)] * len(items)
+            return [Reason("unexplained")] * len(items)
         _, parts = self._solver.solve(past)
         support = parts @ self._items[torch.from_numpy(items.astype(np.int64))].double().T
         sources = past.indices[support.argmax(dim=0).numpy()]

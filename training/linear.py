@@ -19,11 +19,11 @@ from features.snapshot import Snapshot
 from training.item_to_item import strongest_interest, strongest_neighbours
 from training.item_tokens import item_tokens
 from training.moments import event_weights, is_ordered, moments, user_steps
+from training.reasons import Reason
 from training.recommender import (
     HyperParameters,
     Ids,
     Progress,
-    Reason,
     Recommender,
     Scores,
     TrainingSet,
@@ -182,7 +182,7 @@ class Linear(Recommender):
         """Names the item of the history that adds most to the score of each of ``items``."""
         past = self.past(histories)
         if not past.nnz:
-            return [Reason(self.name)] * len(items)
+            return [Reason("unexplained")] * len(items)
         support = self._towards[past.indices][:, items].toarray()
         support = support + (self._through[past.indices] @ self._tokens[items].T).toarray()
         sources = past.indices[(support * past.data[:, None]).argmax(axis=0)]

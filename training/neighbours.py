@@ -15,7 +15,8 @@ from features.schema import Level
 from features.sequences import Histories, Int64s
 from training.neighbour_timelines import Asked, Timelines
 from training.neighbour_votes import FIRST, N_WEIGHTS, TABLES, Floats, Votes, votes
-from training.recommender import HyperParameters, Ids, Progress, Reason, Recommender, Scores, TrainingSet, register
+from training.reasons import Reason
+from training.recommender import HyperParameters, Ids, Progress, Recommender, Scores, TrainingSet, register
 from training.search_space import Between, Space
 from training.sequence_batches import Supervision, only_ordered, supervise
 
@@ -182,7 +183,7 @@ class Neighbours(Recommender):
             if source == item or again > by_source.sum():
                 reasons.append(Reason("seen_before"))
             else:
-                reasons.append(Reason(self.name) if source < 0 else Reason("often_taken_with", item=source))
+                reasons.append(Reason("unexplained") if source < 0 else Reason("often_taken_with", item=source))
         return reasons
 
     def weights(self) -> dict[str, list[float]]:

@@ -20,6 +20,7 @@ from features.schema import Level
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
+from training.reasons import Reason
 from training.search_space import Space
 
 Ids = NDArray[np.int32]
@@ -58,19 +59,6 @@ class HyperParameters(BaseModel):
     """Base of all hyper-parameter sets: unknown keys are refused, values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why an item: a stable code, and the segment or the item that it refers to.
-
-    >>> Reason("often_taken_with", item=7).code
-    'often_taken_with'
-    """
-
-    code: str
-    detail: str = ""
-    item: int = -1
 
 
 class Recommender(ABC):
@@ -142,7 +130,7 @@ class Recommender(ABC):
 
     def explain(self, histories: Histories, items: Ids) -> list[Reason]:
         """Why each of ``items`` was recommended, for one question."""
-        return [Reason(self.name)] * len(items)
+        return [Reason("unexplained")] * len(items)
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -16,7 +16,8 @@ from features.sequences import Histories
 from training.factorization import Factorization
 from training.graph_patterns import degrees, patterns, power
 from training.item_to_item import strongest_interest
-from training.recommender import HyperParameters, Ids, Progress, Reason, Recommender, Scores, TrainingSet, register
+from training.reasons import Reason
+from training.recommender import HyperParameters, Ids, Progress, Recommender, Scores, TrainingSet, register
 from training.search_space import Between, Space
 
 Floats = NDArray[np.float32]
@@ -119,7 +120,7 @@ class Spectral(Recommender):
         """Names the item of the history that adds most through the patterns to each of ``items``."""
         past = self.past(histories)
         if not past.nnz:
-            return [Reason(self.name)] * len(items)
+            return [Reason("unexplained")] * len(items)
         sources = past.indices
         support = (self._patterns[sources] * (past.data * self._forth[sources])[:, None]) @ self._patterns[items].T
         return [Reason("same_taste_as", item=int(source)) for source in sources[support.argmax(axis=0)]]

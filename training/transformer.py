@@ -25,7 +25,8 @@ from training.fit_checkpoint import Checkpoint
 from training.fit_processes import n_processes
 from training.item_tokens import item_tokens
 from training.metrics import ranking_metrics
-from training.recommender import Ids, Progress, Reason, Recommender, Scores, TrainingSet, register
+from training.reasons import Reason
+from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, register
 from training.sequence_batches import Batch, Epoch, draw_batches, padded, supervise
 from training.sequence_encoder import SequenceEncoder
 from training.sequence_loss import Bonus, softmax_loss

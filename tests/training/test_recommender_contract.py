@@ -17,7 +17,8 @@ from features.schema import DAY_MS, EventType
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
-from training.recommender import Reason, Recommender, TrainingSet, model_class, models, top_k
+from training.reasons import WORDS, Reason
+from training.recommender import Recommender, TrainingSet, model_class, models, top_k
 
 SMALL: dict[str, dict[str, Any]] = {
     "transformer": {"width": 16, "epochs": 2, "length": 32},
@@ -149,7 +150,13 @@ def test_every_item_has_a_reason(model: Recommender, histories: Histories) -> No
     one = histories.take(np.array([0]))
     reasons = model.explain(one, model.recommend(one, 8)[0][0])
     assert len(reasons) == 8
-    assert all(isinstance(reason, Reason) and reason.code and -1 <= reason.item < model.n_items for reason in reasons)
+    assert all(isinstance(reason, Reason) and -1 <= reason.item < model.n_items for reason in reasons)
+
+
+def test_a_reason_without_words_is_refused() -> None:
+    assert all(Reason(code).code in WORDS for code in WORDS)
+    with pytest.raises(ConfigError, match="reason must have words, received 'because'"):
+        Reason("because")
 
 
 def test_what_is_saved_answers_equally_without_any_pickle(
