@@ -28,7 +28,7 @@ types: setup  ## static types
 	$(BIN)/mypy
 
 test: lint types  ## everything that must hold: lint, types, layers, unit, contract, capability and end-to-end tests
-	$(BIN)/pytest --numprocesses logical --dist loadfile $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --dist loadfile $(PYTEST_ARGS)  # a process per core
 
 serve: setup  ## answer over HTTP with the champion
 	$(RUN) serve

@@ -43,10 +43,6 @@ BASIS = 2
 POPULARITY_FLOOR = 1e-6
 
 
-#: Steps of the optimiser that learns the weights.
-MOST_STEPS = 200
-
-
 def basis(s: NDArray[Any], best: NDArray[Any], scale: NDArray[Any] | float) -> tuple[NDArray[Any], NDArray[Any]]:
     """The ``BASIS`` columns of scores: evidence in units of ``scale``, and relative to the user's ``best``."""
     return np.log1p(s / scale), s / np.where(best > 0, best, 1.0)
@@ -214,7 +210,7 @@ class Blend(Recommender):
         """(parts, BASIS) weights with the least cross entropy, drawn to an even mix where there is little to learn."""
         columns, hits, owners = self._examples(asked, in_session)
         even = np.tile([0.0, 1.0], len(self.parts))
-        weights = least_cross_entropy(columns, hits, owners, even, self.config.penalty, even, MOST_STEPS)
+        weights = least_cross_entropy(columns, hits, owners, even, self.config.penalty)
         return weights.reshape(len(self.parts), BASIS)
 
     def _examples(self, asked: Labelled, in_session: bool) -> tuple[Doubles, Mask, NDArray[np.int64]]:

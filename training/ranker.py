@@ -39,9 +39,6 @@ from training.ranker_weights import (
 )
 from training.recommender import Ids, Mask, Recommender, Scores, chunks, register, top_k
 
-#: Steps of the optimiser, which begins near the solution.
-MOST_STEPS = 60
-
 
 class Situation(StrEnum):
     """What is known of who asks: nothing, what they did before, or also what they do now."""
@@ -232,7 +229,7 @@ class Ranker(Blend):
             rest, asked = examples.of(np.flatnonzero(~inside)), examples.of(np.flatnonzero(inside))
             fitted = None
             for ridge in held_out:  # the solution under one strength is near that under the next
-                fitted = self._fitted(rest, situation, base, ridge, near=fitted)
+                fitted = self._fitted(rest, situation, base, ridge, fitted)
                 held_out[ridge][inside] = ndcg(asked, scored(fitted, asked))
         values = [ndcg(examples, scored(base, examples)), *held_out.values()]
         best = clearly_best(values)
@@ -250,9 +247,9 @@ class Ranker(Blend):
         found = Weights(base.of_parts, means, deviations, base.of_features, base.base, ridge)
         x = np.concatenate([examples.columns.reshape(len(features), -1), found.standard(features)], axis=1)
         prior = np.concatenate([base.of_parts.ravel(), base.of_features])
-        start = prior if near is None else np.concatenate([near.of_parts.ravel(), near.of_features])
+        start = None if near is None else np.concatenate([near.of_parts.ravel(), near.of_features])
         strengths = np.repeat([self.config.penalty, ridge], [base.of_parts.size, MOVING])
-        weights = least_cross_entropy(x, examples.hits, examples.owners, prior, strengths, start, MOST_STEPS)
+        weights = least_cross_entropy(x, examples.hits, examples.owners, prior, strengths, start)
         of_parts = weights[: base.of_parts.size].reshape(base.of_parts.shape)
         if situation is not Situation.SESSION:  # what is silent there teaches nothing
             of_parts[[part.level is Level.LIVE for part in self.parts.values()]] = 0.0
