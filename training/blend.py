@@ -121,15 +121,19 @@ class Blend(Recommender):
             self.with_parts(fitted, training_set.snapshot)
         return self.learn(training_set.validation)
 
-    def learn(self, quiet: Labelled, live: Labelled | None = None) -> Self:
-        """Learn the weights from questions asked between sessions and, if there are any, within sessions."""
+    def learn(self, quiet: Labelled, live: Labelled | None = None, *, again: bool = True) -> Self:
+        """Learn the weights from questions asked between sessions and, if there are any, within sessions.
+
+        Args:
+            again: Whether items that the user has seen can be answers.
+        """
         self.scales = self._scales(quiet) if live is None else self._scales(quiet, live)
         is_live = np.array([part.level is Level.LIVE for part in self.parts.values()])
-        self.quiet = self._weights(quiet, in_session=False)
+        self.quiet = self._weights(quiet, in_session=False, again=again)
         self.quiet[is_live] = 0.0
         self.live_is_measured = live is not None and len(live) > 0
         if live is not None and self.live_is_measured:
-            self.live = self._weights(live, in_session=True)
+            self.live = self._weights(live, in_session=True, again=again)
         else:
             self.live = self.quiet.copy()
             self.live[is_live] = self.config.unmeasured_live_weight
@@ -206,14 +210,14 @@ class Blend(Recommender):
                 counts += (scores > 0).sum(axis=(1, 2))
         return np.where(sums > 0, sums / np.maximum(counts, 1), 1.0)
 
-    def _weights(self, asked: Labelled, *, in_session: bool) -> NDArray[np.float64]:
+    def _weights(self, asked: Labelled, *, in_session: bool, again: bool) -> NDArray[np.float64]:
         """(parts, BASIS) weights with the least cross entropy, drawn to an even mix where there is little to learn."""
-        columns, hits, owners = self._examples(asked, in_session)
+        columns, hits, owners = self._examples(asked, in_session, again)
         even = np.tile([0.0, 1.0], len(self.parts))
         weights = least_cross_entropy(columns, hits, owners, even, self.config.penalty)
         return weights.reshape(len(self.parts), BASIS)
 
-    def _examples(self, asked: Labelled, in_session: bool) -> tuple[Doubles, Mask, NDArray[np.int64]]:
+    def _examples(self, asked: Labelled, in_session: bool, again: bool) -> tuple[Doubles, Mask, NDArray[np.int64]]:
         """Columns (c, parts * BASIS), whether it was bought (c,) and question (c,) of every candidate.
 
         Questions none of whose purchases is a candidate teach nothing and are left out; so are, with ``in_session``,
@@ -223,13 +227,17 @@ class Blend(Recommender):
         for rows in chunks(len(asked)):
             some = asked.take(np.arange(rows.start, rows.stop))
             scores = self.part_scores(some.histories)
-            bought = np.zeros(scores.shape[1:], dtype=bool)
+            seen, bought = np.zeros((2, *scores.shape[1:]), dtype=bool)
+            if not again:
+                known = some.histories.items >= 0
+                seen[some.histories.rows[known], some.histories.items[known]] = True
             known = some.labels.values < self.n_items
             bought[some.labels.rows[known], some.labels.values[known]] = True
             for row in range(len(some)) if not in_session else np.flatnonzero(self._in_session(scores)):
                 of_row = scores[:, row]
                 best, _ = top_k(of_row, self.config.candidates)
                 candidates = np.unique(best[np.take_along_axis(of_row, np.maximum(best, 0), axis=1) > 0])
+                candidates = candidates[~seen[row, candidates]]
                 hits = bought[row, candidates]
                 if hits.any():
                     s = of_row[:, candidates].astype(np.float64)

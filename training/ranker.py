@@ -88,9 +88,9 @@ class Ranker(Blend):
         self.facts, self.weights = ItemFacts.of(snapshot), {}
         return super().with_parts(parts, snapshot)
 
-    def learn(self, quiet: Labelled, live: Labelled | None = None) -> Self:
+    def learn(self, quiet: Labelled, live: Labelled | None = None, *, again: bool = True) -> Self:
         """Learn from questions asked between sessions and, if there are any, within sessions."""
-        super().learn(quiet, live)
+        super().learn(quiet, live, again=again)
         for situation in Situation:
             asked = live if situation is Situation.SESSION else quiet
             examples = self._learned_from(asked, situation) if asked is not None else None

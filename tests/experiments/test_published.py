@@ -72,7 +72,7 @@ def test_exactly_the_last_items_are_held_out(left_out: Any) -> None:
             history = asked.histories.take(np.array([row]))
             assert [int(asked.vocabulary.ids[item]) for item in history.items] == expected[:place]
             assert len(history.past().items) == len(history.items)
-    assert not left_out.again
+    assert not left_out.material.again
 
 
 def test_halves_of_validation_share_nobody(left_out: Any) -> None:

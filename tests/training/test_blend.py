@@ -218,3 +218,21 @@ def test_where_nothing_is_to_be_learned_the_mix_is_even(forty_items: Snapshot, q
     nothing = np.zeros((N, N_ITEMS), dtype=np.float32)
     blend = blend_of(forty_items, one=Planted(nothing)).learn(quiet([[N_ITEMS + 5]] * N))
     assert blend.quiet.tolist() == [[0.0, 1.0]] and np.isfinite(blend.scales).all()
+
+
+def test_what_was_seen_and_is_no_answer_teaches_nothing(
+    forty_items: Snapshot, make_histories: Any, make_labelled: Any
+) -> None:
+    bought, good, _ = truth_and_noise(4)
+    rng = np.random.default_rng(5)
+    seen = [int(rng.choice([item for item in range(N_ITEMS) if item not in answers])) for answers in bought]
+    events = [(row, item, EventType.VIEW, NOW - 1) for row, item in enumerate(seen)]
+    asked = make_labelled(make_histories(events, N, NOW), bought, N_ITEMS)
+    remembers = good.copy()
+    remembers[np.arange(N), seen] = 6.0  # knows as much, and puts first what was seen
+    part = {"part": Planted(remembers)}
+    skipped = blend_of(forty_items, **part).learn(asked, again=False)
+    counted = blend_of(forty_items, **part).learn(asked)
+    assert skipped.quiet.sum() > 2 * counted.quiet.sum()
+    columns, _, owners = skipped._examples(asked, in_session=False, again=False)
+    assert len(columns) == len(owners) == N * (N_ITEMS - 1)

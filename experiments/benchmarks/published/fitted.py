@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from experiments.benchmarks.published.arms import depends_on_seed
+from experiments.benchmarks.published.questions import REPEATS, seen_share
 from features.snapshot import Snapshot
 from features.split import Labelled
 from training.blend import Blend
@@ -29,6 +30,11 @@ class Material:
     early: Snapshot
     validation: Labelled
     late: Snapshot
+
+    @property
+    def again(self) -> bool:
+        """Whether items that the user has seen may be answers: enough of validation's answers had been."""
+        return seen_share(self.validation) >= REPEATS
 
     @property
     def stopping(self) -> Labelled:
@@ -114,7 +120,7 @@ def _blended(
     notify(stage, 0, 1, {})
     clock = Clock()
     decided = model.with_parts({name: arm.decided for name, arm in fitted.items()}, material.early)
-    decided.learn(material.blending)
+    decided.learn(material.blending, again=material.again)
     final = decided.reweighted({name: arm.final for name, arm in fitted.items()}, material.late)
     arm = FittedTwice(decided, final)
     arm.timed("weights", clock)

@@ -19,7 +19,7 @@ from typing import Any
 
 from experiments.benchmarks.published.arms import LEAVE_ONE_OUT, Arms
 from experiments.benchmarks.published.fitted import FittedTwice, Material
-from experiments.benchmarks.published.questions import KS, REPEATS, answer, asked_of, means, measured, seen_share
+from experiments.benchmarks.published.questions import KS, answer, asked_of, means, measured
 from experiments.benchmarks.published.repeated import repeated, seeds_of
 from features.dataset import Dataset
 from features.engine import Engine
@@ -39,12 +39,10 @@ class LeftOut:
     Attributes:
         material: Until the last but one items, and with them.
         test: Who took what last, asked about ``material.late``.
-        again: Whether items may be answers that the user has seen; decided on validation.
     """
 
     material: Material
     test: Labelled
-    again: bool
 
 
 def leave_out(engine: Engine, dataset: Dataset) -> LeftOut:
@@ -53,7 +51,7 @@ def leave_out(engine: Engine, dataset: Dataset) -> LeftOut:
     validation = ask(engine, dataset, early, END_MS)
     late = build_snapshot(engine, dataset, END_MS)
     test = ask(engine, dataset, late, END_MS + 1)
-    return LeftOut(Material(early, validation, late), test, seen_share(validation) >= REPEATS)
+    return LeftOut(Material(early, validation, late), test)
 
 
 def benchmark_leave_one_out(
@@ -85,6 +83,8 @@ def benchmark_leave_one_out(
         split = leave_out(engine, Dataset.open(Path(scratch) / "data"))
         tell("data", 1, 1, {})
 
+    again = split.material.again
+
     def judge(arm: FittedTwice, stage: str) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for fitted, model, asked in (
@@ -93,7 +93,7 @@ def benchmark_leave_one_out(
             ("refit", arm.final, split.test),
         ):
             asking = f"{stage}, {fitted} answers"
-            ids = answer(model, asked.histories, max(KS), again=split.again, stage=asking, notify=tell)
+            ids = answer(model, asked.histories, max(KS), again=again, stage=asking, notify=tell)
             metrics |= {f"{fitted}_{name}": value for name, value in means(measured(ids, asked.labels)).items()}
         return metrics
 
@@ -101,7 +101,6 @@ def benchmark_leave_one_out(
     return {
         "benchmark": "leave-one-out",
         "data": folder.name,
-        "seen_items_are_answers": split.again,
         **repeated(arms, chosen, split.material, judge, len(split.test), tell, decides=decides, told=told),
     }
 

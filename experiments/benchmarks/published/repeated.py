@@ -49,9 +49,9 @@ def repeated(
         told: ... and the metric of the test in which they are.
 
     Returns:
-        ``machine``, ``seeds``, ``users``, ``items``; ``rows``, one per arm: ``metrics`` and ``sd`` over the seeds, mean
-        ``seconds`` and ``cpu_seconds`` of one seed, by stage in ``stages``; ``ratios`` of each blend to the best single
-        model.
+        ``machine``, ``seeds``, ``users``, ``items``, ``seen_items_are_answers``; ``rows``, one per arm: ``metrics`` and
+        ``sd`` over the seeds, mean ``seconds`` and ``cpu_seconds`` of one seed, by stage in ``stages``; ``ratios`` of
+        each blend to the best single model.
     """
     runs: list[dict[str, FittedTwice]] = []
     found: list[dict[str, dict[str, float]]] = []
@@ -74,6 +74,7 @@ def repeated(
         "seeds": len(runs),
         "users": n,
         "items": len(material.late.items),
+        "seen_items_are_answers": material.again,
         "rows": rows,
         "ratios": _ratios(rows, runs[0], decides, told),
     }

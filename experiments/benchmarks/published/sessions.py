@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from experiments.benchmarks.published.arms import SESSIONS, Arms
 from experiments.benchmarks.published.fitted import FittedTwice
-from experiments.benchmarks.published.questions import REPEATS, answer, means, seen_share
+from experiments.benchmarks.published.questions import answer, means
 from experiments.benchmarks.published.render import render
 from experiments.benchmarks.published.repeated import repeated, seeds_of
 from experiments.benchmarks.published.session_questions import Lists, hold_out, questions
@@ -66,7 +66,7 @@ def benchmark_sessions(
     material = hold_out(train, np.random.default_rng(chosen[0]))
     tell("data", 1, 2, {})
     asked = questions(material.late, Lists.of(test["prefix"]), test["target"].to_numpy(np.int64))
-    again = seen_share(material.validation) >= REPEATS
+    again = material.again
     tell("data", 2, 2, {})
 
     def judge(arm: FittedTwice, stage: str) -> dict[str, float]:
@@ -82,7 +82,6 @@ def benchmark_sessions(
     return {
         "benchmark": "sessions",
         "data": folder.name,
-        "seen_items_are_answers": again,
         **repeated(arms, chosen, material, judge, len(asked), tell, decides=decides, told=told),
     }
 

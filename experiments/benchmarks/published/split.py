@@ -72,11 +72,13 @@ def benchmark_split(
     if not len(asked):
         raise InputError(f"{folder}: test.parquet", "must hold users of train.parquet")
 
+    again = material.again
+
     def judge(arm: FittedTwice, stage: str) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for label, model, some in (("", arm.final, asked), ("validation_", arm.decided, material.blending)):
             asking = f"{stage}, {label.replace('_', ' ')}answers"
-            ids = answer(model, some.histories, K, again=False, stage=asking, notify=tell)
+            ids = answer(model, some.histories, K, again=again, stage=asking, notify=tell)
             found = means(ranking_metrics(ids, some.labels, (K,)))
             metrics |= {f"{label}{name}": found[name] for name in (f"recall@{K}", f"ndcg@{K}")}
         return metrics
