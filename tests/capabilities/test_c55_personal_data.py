@@ -16,13 +16,22 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from experiments.compare import compare
+from experiments.experiment import make_experiment
+from experiments.promote import promote
+from experiments.tracked import track
 from features.dataset import Dataset
 from features.engine import Engine
 from features.errors import InputError
 from features.ingest import ingest
 from features.personal_policy import PersonalDataPolicy, Treatment
+from features.shop import Shop, ShopConfig
 from features.snapshot import build_snapshot
+from serving.batch import recommend_all
+from serving.state import State
 from tests.leak_scan import leaks
+from training.bundle import Bundle
+from training.registry import champion_folder
 
 KEY = "a key that nobody may ever see"
 N = 60
@@ -164,3 +173,52 @@ def test_the_scan_sees_through_every_format(tmp_path: Path) -> None:
     assert wanted - named <= {"state.db-shm", "state.db-wal", "state.db"}
     assert {"state.db", "state.db-wal"} & named
     assert not any("nobody" in line for line in found)
+
+
+def test_no_planted_value_is_in_anything_that_the_demo_writes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From files to the registry, the served lists and the state: runs, bundles, plots, exports and logs."""
+    home, folder = tmp_path / "home", tmp_path / "shop"
+    monkeypatch.setenv("STELLAR_HOME", str(home))
+    home.mkdir()
+    mails = _people_move_into_a_simulated_shop(folder)
+    with logged(home / "run.log"):
+        policy = PersonalDataPolicy(Treatment.HASH, key=KEY.encode())
+        ingest(folder, "tables", home / "data", personal_data=policy)
+        dataset = Dataset.open(home / "data")
+        arms = {
+            "popular": {"model": "bestsellers", "by": []},
+            "history": {"model": "history"},
+            "linear": {"model": "linear"},
+            "blend": {"model": "blend", "parts": ["popular", "history", "linear"]},
+        }
+        experiment = make_experiment(name="x", data=dataset.folder, horizon_days=14, control="popular", arms=arms)
+        with Engine.duckdb(threads=1) as engine:
+            comparison = compare(engine, dataset, experiment)
+        recorded = track(comparison, dataset, experiment)
+        comparison.export(home / "lists")
+        promote(recorded["versions"]["blend"], force=True)
+        recommend_all(Bundle.load(champion_folder()), 5, home / "batch.parquet")
+        with closing(State.open(f"sqlite:///{home / 'state.db'}")) as state:
+            assert state is not None
+    (home / "printed.txt").write_text("".join(capfd.readouterr()) + json.dumps(comparison.report))
+    written = {path.suffix for path in home.rglob("*") if path.is_file()}
+    assert {".parquet", ".json", ".db", ".npz", ".log"} <= written
+    assert len(leaks(folder, mails)) > 50, "the scan must be able to see"
+    assert leaks(home, [*mails, KEY]) == []
+
+
+def _people_move_into_a_simulated_shop(folder: Path) -> list[str]:
+    """Every user's id is an e-mail address, which searches and attributes hold too; what was planted."""
+    Shop(ShopConfig.of(seed=3, events=6_000)).write(folder)
+    events, users = (pd.read_parquet(folder / f"{name}.parquet") for name in ("events", "users"))
+    mail = {user: f"Shopper.{n}@planted.example.org" for n, user in enumerate(sorted(users["user_id"].unique()))}
+    for table in (events, users):
+        table["user_id"] = table["user_id"].map(mail)
+    users["e_mail"] = users["user_id"]
+    if "query" in events:
+        events["query"] = events["query"].where(events["query"].isna(), "write to " + events["user_id"])
+    events.to_parquet(folder / "events.parquet", index=False)
+    users.to_parquet(folder / "users.parquet", index=False)
+    return list(mail.values())[:60]
