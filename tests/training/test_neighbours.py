@@ -246,7 +246,7 @@ def test_reasons_name_the_shared_item_or_say_that_it_comes_again() -> None:
     reasons = model.explain(histories([[5, 1]]), np.array([2, 5, 9], dtype=np.int32))
     assert (reasons[0].code, reasons[0].item) == ("often_taken_with", 1)
     assert reasons[1].code == "seen_before"
-    assert reasons[2].code == "neighbours"
+    assert reasons[2].code == "unexplained"
 
 
 def test_who_asks_nothing_is_told_nothing() -> None:
