@@ -22,6 +22,7 @@ class _Asked:
     data: Path | None
     seeds: int | None
     events: int | None
+    plot: Path | None
     notify: Callable[..., None]
 
     def folder(self) -> Path:
@@ -71,11 +72,38 @@ def _sessions(asked: _Asked) -> tuple[dict[str, Any], Any]:
     return benchmark_sessions(asked.folder(), asked.seed_range(3), asked.notify), render_sessions
 
 
+def _intent(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.intent.online_shoppers import benchmark_online_shoppers, render_online_shoppers
+
+    return benchmark_online_shoppers(asked.folder(), asked.seed_range(5), asked.notify), render_online_shoppers
+
+
+def _value(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.value.cdnow import benchmark_value, render_value
+
+    return benchmark_value(asked.folder(), asked.seed_range(3), asked.notify, asked.plot), render_value
+
+
+def _uplift(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    if asked.data is None:
+        from experiments.benchmarks.uplift.planted import benchmark_planted
+        from experiments.benchmarks.uplift.render import render_planted
+
+        return benchmark_planted(asked.seed_range(5), asked.notify), render_planted
+    from experiments.benchmarks.uplift.hillstrom import benchmark_hillstrom
+    from experiments.benchmarks.uplift.render import render_hillstrom
+
+    return benchmark_hillstrom(asked.folder(), asked.seed_range(3), asked.notify), render_hillstrom
+
+
 _BENCHMARKS: dict[str, tuple[str, Callable[[_Asked], tuple[dict[str, Any], Any]]]] = {
     "simulated-shop": ("what the arms find where the truth is known; --seeds shops of --events", _simulated_shop),
     "features": ("the feature pipeline's speed, against SQL by hand and pandas; --events", _features),
+    "intent": ("sessions that buy; --data FOLDER with online_shoppers.parquet, --seeds", _intent),
     "leave-one-out": ("each user's last item; --data FOLDER with sequences.parquet, --seeds", _leave_one_out),
     "sessions": ("next clicks; --data FOLDER with train_sequences.parquet and test.parquet, --seeds", _sessions),
+    "uplift": ("what a message changes; --data FOLDER with hillstrom.parquet, else planted, --seeds", _uplift),
+    "value": ("orders and value to come; --data FOLDER with cdnow_master.parquet, --seeds, --plot", _value),
     "split": ("pairs held out; --data FOLDER with train.parquet and test.parquet, --seeds", _split),
 }
 
@@ -85,8 +113,9 @@ def benchmark(
         str, typer.Argument(help="; ".join(f"{name}: {about}" for name, (about, _) in _BENCHMARKS.items()))
     ],
     data: Annotated[Path | None, typer.Option(help="Folder of published data.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Repetitions; default 5 shops, 3 of published data.", min=1)] = None,
+    seeds: Annotated[int | None, typer.Option(help="Repetitions; default 5 shops or splits, else 3.", min=1)] = None,
     events: Annotated[int | None, typer.Option(help="Simulated; default 200,000 a shop, features 20,000,000.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Picture of the result, where there is one.")] = None,
     json_file: Json = None,
 ) -> None:
     """Measure the platform: what it finds where the truth is known, on published data, and how fast it is."""
@@ -98,6 +127,6 @@ def benchmark(
     if events is not None and events < _FEWEST_EVENTS:
         raise ConfigError("--events", f"must be at least {_FEWEST_EVENTS}", events)
     with bars() as (console, notify):
-        result, render = _BENCHMARKS[name][1](_Asked(data, seeds, events, notify))
+        result, render = _BENCHMARKS[name][1](_Asked(data, seeds, events, plot, notify))
     console.print(render(result))
     write_json(json_file, result)

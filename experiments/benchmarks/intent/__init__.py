@@ -1,0 +1,1 @@
+"""Benchmarks of what a person is about to do, on published data."""

@@ -1,0 +1,1 @@
+"""How well uplift models rank users by what a message changes."""

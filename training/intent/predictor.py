@@ -1,0 +1,148 @@
+"""The interface of every predictor of one probability from a feature matrix, and the registry of their names."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from scipy.special import expit
+
+from features.errors import InputError, NotFoundError
+from training.recommender import HyperParameters, config_error
+
+#: (n, d) float32, NaN where a value is missing.
+Matrix = NDArray[np.float32]
+Vector = NDArray[np.float64]
+
+
+class Predictor(ABC):
+    """The probability of one outcome, from d numbers."""
+
+    #: The name in YAML files and bundles.
+    name: ClassVar[str]
+
+    class Config(HyperParameters):
+        """Hyper-parameters."""
+
+    config: Any
+    #: Columns that the fitted predictor expects.
+    n_columns: int
+    #: Log-odds to which the contributions of ``explain`` are added.
+    base: float
+
+    def __init__(self, **hyper_parameters: Any) -> None:
+        try:
+            self.config = self.Config(**hyper_parameters)
+        except ValidationError as error:
+            raise config_error(f"predictor {self.name}", error) from None
+
+    @abstractmethod
+    def fit(self, x: Matrix, y: Vector, weight: Vector | None = None) -> Self:
+        """Learn from n rows.
+
+        Args:
+            x: (n, d) float32, NaN where a value is missing.
+            y: (n,) float64, 0 or 1; both must occur.
+            weight: (n,) float64 of at least 0; 1 each if absent.
+
+        Raises:
+            InputError: Shapes, outcomes or weights are not as above.
+        """
+
+    @abstractmethod
+    def log_odds(self, x: Matrix) -> Vector:
+        """(n,) float64."""
+
+    def predict(self, x: Matrix) -> Vector:
+        """(n,) float64: probability of the outcome, strictly between 0 and 1 but for rounding."""
+        return expit(self.log_odds(x))
+
+    @abstractmethod
+    def explain(self, x: Matrix) -> Vector:
+        """(n, d) float64: what each column added to ``base`` on the way to the row's log-odds.
+
+        They add up exactly unless the predictor's class says otherwise.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the fitted predictor as JSON, npz, text and safetensors; nothing in it is executed on load."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote; answers are equal to those of the saved predictor."""
+
+    def checked(self, x: Matrix) -> Matrix:
+        """``x`` if the fitted predictor can answer it.
+
+        Raises:
+            InputError: Other columns than those learnt from, or infinite values.
+        """
+        if x.ndim != 2 or x.shape[1] != self.n_columns:
+            raise InputError("x", f"must have {self.n_columns} columns", x.shape, "encode it as in training")
+        if np.isinf(x).any():
+            raise InputError("x", "must be finite, or NaN where missing")
+        return x
+
+
+def checked_examples(x: Matrix, y: Vector, weight: Vector | None) -> tuple[Matrix, Vector, Vector]:
+    """What a predictor may learn from, with weights.
+
+    Raises:
+        InputError: Shapes that do not fit, infinite values, outcomes other than 0 and 1 or all alike, weights below 0.
+    """
+    if x.ndim != 2 or not x.size or y.shape != (len(x),):
+        raise InputError("x, y", "must be (n, d) and (n,) with at least one row and column", (x.shape, y.shape))
+    if np.isinf(x).any():
+        raise InputError("x", "must be finite, or NaN where missing")
+    weight = np.ones(len(y)) if weight is None else weight
+    if weight.shape != y.shape or not (np.isfinite(weight) & (weight >= 0)).all():
+        raise InputError("weight", "must be one finite number of at least 0 per row", weight.shape)
+    kinds = set(np.unique(y[weight > 0]).tolist())
+    if not np.isin(y, (0.0, 1.0)).all() or kinds != {0.0, 1.0}:
+        raise InputError("y", "must be 0 or 1, and both must occur", sorted(kinds)[:5], "take a longer period")
+    return x, y, weight
+
+
+P = TypeVar("P", bound=type[Predictor])
+
+_REGISTRY: dict[str, type[Predictor]] = {}
+
+
+def register_predictor(predictor: P) -> P:
+    """Class decorator: make a predictor known by its name."""
+    _REGISTRY[predictor.name] = predictor
+    return predictor
+
+
+def predictors() -> dict[str, type[Predictor]]:
+    """All registered predictors by name; import their modules first."""
+    return dict(_REGISTRY)
+
+
+def predictor_class(name: str) -> type[Predictor]:
+    """The predictor of that name; an unknown one is an error that lists the known."""
+    if name not in _REGISTRY:
+        raise NotFoundError("predictor", "must be registered", name, f"choose one of {', '.join(sorted(_REGISTRY))}")
+    return _REGISTRY[name]
+
+
+#: Makes an unfitted predictor.
+MakePredictor = Callable[[], Predictor]
+
+__all__ = [
+    "MakePredictor",
+    "Matrix",
+    "Predictor",
+    "Vector",
+    "checked_examples",
+    "predictor_class",
+    "predictors",
+    "register_predictor",
+]

@@ -1,0 +1,1 @@
+"""What a message or an incentive changes per user, learned from randomised logs."""
