@@ -1,0 +1,137 @@
+"""Heads against planted chances: right as numbers, refused where they are not, the same after loading."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit, logit
+
+from features.errors import ConfigError, InputError
+from features.schema import EventType
+from training.intent.calibration import logistic_line
+from training.intent.contract import OVERALL
+from training.intent.fit import fit_head, readable_columns
+from training.intent.heads import Head, UserIntent
+from training.intent.predictor import Matrix, Vector, predictor_class
+from training.intent.targets import TARGETS, Target, make_targets
+
+N = 6_000
+TARGET = Target(name="buy_7d", events=(EventType.PURCHASE,), horizon_days=7)
+
+
+def people(seed: int, n: int = N) -> tuple[pd.DataFrame, np.ndarray]:
+    """Users, and the true chance of each."""
+    rng = np.random.default_rng(seed)
+    users = pd.DataFrame(
+        {
+            "country": rng.choice(["DE", "FR", "missing"], n, p=[0.6, 0.3, 0.1]),
+            "views_7d": rng.poisson(3, n),
+            "recency_days": pd.array(np.where(rng.random(n) < 0.2, None, rng.integers(0, 60, n)), dtype="Int64"),
+            "noise": rng.normal(size=n),
+        },
+        index=pd.Index([f"u{row}" for row in range(n)], name="user_id"),
+    )
+    recency = users["recency_days"].to_numpy(dtype=np.float64, na_value=60.0)
+    return users, expit(-1.2 + 0.35 * users["views_7d"].to_numpy() - 0.04 * recency + (users["country"] == "FR"))
+
+
+def drawn(chance: np.ndarray, seed: int) -> np.ndarray:
+    return (np.random.default_rng(seed).random(len(chance)) < chance).astype(np.float64)
+
+
+@pytest.fixture(scope="module", params=["boosting", "logistic"])
+def head(request: pytest.FixtureRequest) -> Head:
+    users, chance = people(0)
+    return fit_head(TARGET, users, drawn(chance, 1), ["country"], predictor_class(request.param), 0)
+
+
+def test_chances_are_right_as_numbers(head: Head) -> None:
+    users, chance = people(2)
+    found = head.chances(users)
+    assert (found.refused == "").all()
+    assert {judgement.segment for judgement in head.judgements} == {
+        OVERALL,
+        "country=DE",
+        "country=FR",
+        "country=missing",
+    }
+    for rows in (np.ones(N, bool), (users["country"] == "FR").to_numpy()):
+        line, _ = logistic_line(logit(found.probability[rows]), drawn(chance, 3)[rows])
+        assert line[1] == pytest.approx(1.0, abs=0.12) and line[0] == pytest.approx(0.0, abs=0.12)
+    assert np.corrcoef(found.probability, chance)[0, 1] > 0.9
+    assert np.corrcoef(np.argsort(np.argsort(found.probability)), found.rank)[0, 1] > 0.99
+    assert 0 <= found.rank.min() < 0.02 and 0.98 < found.rank.max() <= 1
+
+
+class Spoiled(predictor_class("logistic")):  # type: ignore[misc]
+    """Takes shoppers from France for much keener than they are."""
+
+    def log_odds(self, x: Matrix) -> Vector:
+        return super().log_odds(x) + 2.0 * x[:, 1]
+
+
+def test_what_is_spoiled_on_purpose_is_a_rank_only() -> None:
+    users, chance = people(0)
+    head = fit_head(TARGET, users, drawn(chance, 1), ["country"], Spoiled, 0)
+    assert head.encoder.names[1] == "country=FR"
+    verdicts = {judgement.segment: judgement for judgement in head.judgements}
+    assert not verdicts["country=FR"].probability and verdicts["country=FR"].reason == "mean_off"
+    french, found = (users["country"] == "FR").to_numpy(), head.chances(users)
+    assert np.isnan(found.probability[french]).all() and (found.refused[french] != "").all()
+    assert np.isfinite(found.rank).all()
+
+
+def test_reasons_are_columns_that_moved_it(head: Head) -> None:
+    users, _ = people(4, 50)
+    users.loc["u0", ["views_7d", "recency_days", "country"]] = [15, 0, "FR"]
+    told = head.moved_most(users)
+    assert len(told) == 50 and {len(each) for each in told} == {3}
+    assert told[0][0].column == "views_7d" and told[0][0].value == 15 and told[0][0].log_odds > 0.5
+    assert all(abs(a.log_odds) >= abs(b.log_odds) for each in told for a, b in pairwise(each))
+    x = head.encoder.transform(users)
+    everything = head.moved_most(users, most=4)
+    added = [sum(moved.log_odds for moved in each) for each in everything]
+    assert head.predictor.base + np.array(added) == pytest.approx(head.predictor.log_odds(x), abs=1e-6)
+
+
+def test_what_is_saved_answers_equally(head: Head, tmp_path: Path) -> None:
+    UserIntent(5, {"buy_7d": head}).save(tmp_path / "intent")
+    again = UserIntent.load(tmp_path / "intent")
+    assert again.as_of_ms == 5 and again.heads["buy_7d"].target == TARGET
+    users, _ = people(6, 300)
+    before, after = head.chances(users), again.heads["buy_7d"].chances(users)
+    assert np.array_equal(before.probability, after.probability) and np.array_equal(before.rank, after.rank)
+    assert head.moved_most(users.head(3)) == again.heads["buy_7d"].moved_most(users.head(3))
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in {".pkl", ".pickle", ".joblib"}]
+
+
+def test_single_affinities_are_not_read() -> None:
+    users, _ = people(0, 5)
+    assert list(readable_columns(users.assign(**{"affinity:mugs": 0.5}))) == list(users.columns)
+
+
+@pytest.mark.parametrize(
+    ("declared", "complaint"),
+    [
+        ([{"name": "buy", "events": ["purchase"], "horizon_days": 0}], "intents: horizon_days"),
+        ([{"name": "buy", "events": ["dance"], "horizon_days": 7}], "intents: events.0"),
+        ([{"name": "Buy!", "events": ["purchase"], "horizon_days": 7}], "intents: name"),
+        ([{"name": "buy", "events": [], "horizon_days": 7}], "intents: events"),
+        ([{"name": "buy", "events": ["purchase"], "horizon_days": 7, "x": 1}], "intents: x is not a known key"),
+        ([{"name": "buy", "events": ["purchase"], "horizon_days": 7}] * 2, "must have different names, received 'buy'"),
+    ],
+)
+def test_a_bad_declaration_is_named(declared: list[dict[str, object]], complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        make_targets(declared)
+
+
+def test_the_standard_targets_round_trip_and_nobody_is_an_error() -> None:
+    assert make_targets([target.model_dump(mode="json") for target in TARGETS]) == TARGETS
+    users, _ = people(0, 100)
+    with pytest.raises(InputError, match="both must occur"):
+        fit_head(TARGET, users, np.zeros(100), ["country"], predictor_class("logistic"), 0)

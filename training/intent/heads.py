@@ -1,0 +1,170 @@
+"""Predicted chances of what users will do, one head per declared target, each with what may be said of its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit
+
+import training.intent.zoo  # noqa: F401  # registers the predictors by name
+from training.intent.calibration import Calibrator
+from training.intent.contract import OVERALL, Judgement
+from training.intent.encoding import Encoder
+from training.intent.predictor import Predictor, Vector, predictor_class
+from training.intent.targets import Target
+
+#: What separates a column from its value in the name of a segment.
+IS = "="
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What one column did to a chance: the log-odds that it added, and the value that did it."""
+
+    column: str
+    value: Any
+    log_odds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """Answers of one head about n users.
+
+    Attributes:
+        probability: (n,) float64, NaN where the contract does not allow one.
+        rank: (n,) float64, the share of the users it was judged on who are less likely.
+        refused: (n,) object, the segment that broke the contract, empty where none did.
+    """
+
+    probability: Vector
+    rank: Vector
+    refused: NDArray[np.object_]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A fitted predictor of one target.
+
+    Attributes:
+        judgements: Of the calibration contract; all users first.
+        quantiles: (q,) ascending log-odds of the users it was judged on.
+    """
+
+    target: Target
+    encoder: Encoder
+    predictor: Predictor
+    calibrator: Calibrator
+    judgements: tuple[Judgement, ...]
+    quantiles: Vector
+
+    def chances(self, users: pd.DataFrame) -> Chances:
+        """Of users as rows of a user matrix, or of what a fold gives."""
+        log_odds = self.predictor.log_odds(self.encoder.transform(users))
+        refused = np.full(len(users), "", dtype=object)
+        for judgement in self.judgements:
+            if not judgement.probability:
+                refused[members(users, judgement.segment) & (refused == "")] = judgement.segment
+        probability = self.calibrator.apply(expit(log_odds))
+        rank = np.searchsorted(self.quantiles, log_odds) / len(self.quantiles)
+        return Chances(np.where(refused == "", probability, np.nan), rank, refused)
+
+    def moved_most(self, users: pd.DataFrame, most: int = 3) -> list[list[Moved]]:
+        """Per user the columns that moved the chance most, the strongest first."""
+        x = self.encoder.transform(users)
+        sources = self.encoder.sources
+        columns = list(dict.fromkeys(sources))
+        belongs = np.array([[source == column for source in sources] for column in columns])
+        added = self.predictor.explain(x) @ belongs.T  # (n, columns)
+        strongest = np.argsort(-np.abs(added), axis=1, kind="stable")[:, :most]
+        return [
+            [Moved(columns[at], _plain(users[columns[at]].iloc[row]), float(added[row, at])) for at in places]
+            for row, places in enumerate(strongest)
+        ]
+
+    def save(self, folder: Path) -> None:
+        """JSON, and what the predictor writes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        about = {
+            "target": self.target.model_dump(mode="json"),
+            "encoder": self.encoder.to_json(),
+            "predictor": self.predictor.name,
+            "calibrator": self.calibrator.to_json(),
+            "judgements": [asdict(judgement) for judgement in self.judgements],
+            "quantiles": self.quantiles.tolist(),
+        }
+        (folder / "head.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+        self.predictor.save(folder / "predictor")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        about = json.loads((folder / "head.json").read_text(encoding="utf-8"))
+        judgements = [
+            Judgement(**{**each, "mean": tuple(each["mean"]), "slope": tuple(each["slope"])})
+            for each in about["judgements"]
+        ]
+        return cls(
+            Target.model_validate(about["target"]),
+            Encoder.from_json(about["encoder"]),
+            predictor_class(about["predictor"]).load(folder / "predictor"),
+            Calibrator.from_json(about["calibrator"]),
+            tuple(judgements),
+            np.array(about["quantiles"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UserIntent:
+    """The heads of all targets, fitted as of one instant."""
+
+    as_of_ms: int
+    heads: Mapping[str, Head]
+
+    def save(self, folder: Path) -> None:
+        """A folder per head."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, head in self.heads.items():
+            head.save(folder / name)
+        about = {"as_of_ms": self.as_of_ms, "heads": list(self.heads)}
+        (folder / "intent.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        about = json.loads((folder / "intent.json").read_text(encoding="utf-8"))
+        return cls(about["as_of_ms"], {name: Head.load(folder / name) for name in about["heads"]})
+
+
+def members(users: pd.DataFrame, segment: str) -> NDArray[np.bool_]:
+    """(n,) who belongs to a segment: everybody to ``all``, else those of whom ``column=value`` is true."""
+    if segment == OVERALL:
+        return np.ones(len(users), dtype=bool)
+    column, _, value = segment.partition(IS)
+    return np.asarray(users[column].astype(object).to_numpy() == value, dtype=bool)
+
+
+def segments_of(users: pd.DataFrame, columns: Sequence[str], fewest: int) -> dict[str, NDArray[np.bool_]]:
+    """Name to membership of every value of some text columns that at least ``fewest`` users have."""
+    found = {}
+    for column in columns:
+        for value, count in users[column].value_counts().items():
+            if count >= fewest:
+                name = f"{column}{IS}{value}"
+                found[name] = members(users, name)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if pd.isna(value):
+        return None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+__all__ = ["IS", "Chances", "Head", "Moved", "UserIntent", "members", "segments_of"]

@@ -1,0 +1,60 @@
+"""What is predicted of a user, declared: which events, within how many days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from features.definitions import ACTIVITY
+from features.errors import ConfigError
+from features.schema import DAY_MS, EventType
+from training.recommender import config_error
+
+
+class Target(BaseModel):
+    """The chance that a user does one of ``events`` within ``horizon_days``, or with ``absent`` none of them.
+
+    >>> Target(name="buy_7d", events=("purchase",), horizon_days=7).horizon_ms
+    604800000
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    events: tuple[EventType, ...] = Field(min_length=1)
+    horizon_days: float = Field(gt=0, le=3650)
+    absent: bool = False
+
+    @property
+    def horizon_ms(self) -> int:
+        """In milliseconds."""
+        return round(self.horizon_days * DAY_MS)
+
+
+TARGETS = (
+    Target(name="buy_7d", events=(EventType.PURCHASE,), horizon_days=7),
+    Target(name="buy_30d", events=(EventType.PURCHASE,), horizon_days=30),
+    Target(name="inactive_30d", events=tuple(ACTIVITY), horizon_days=30, absent=True),
+)
+
+
+def make_targets(declared: Sequence[dict[str, Any]]) -> tuple[Target, ...]:
+    """Targets from plain values.
+
+    Raises:
+        ConfigError: A field is not usable, or two have one name.
+    """
+    try:
+        targets = tuple(Target.model_validate(each) for each in declared)
+    except ValidationError as error:
+        raise config_error("intents", error) from None
+    names = [target.name for target in targets]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError("intents", "must have different names", twice)
+    return targets
+
+
+__all__ = ["TARGETS", "Target", "make_targets"]
