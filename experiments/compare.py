@@ -116,6 +116,7 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
         notify,
         live_fresh_s=policy.live_fresh_s,
         segments=experiment.segments,
+        intents=experiment.intents,
     )
     seconds = dict(trained.seconds)
     started = time.perf_counter()

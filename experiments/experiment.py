@@ -9,12 +9,15 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+import training.zoo  # noqa: F401  # makes all models known by name
 from experiments.verdict import MIN_USERS
 from features.errors import ConfigError, InputError, NotFoundError
 from features.segments.definitions import SegmentRule
 from features.split import Group, Moment
 from serving.policy import PolicyConfig
-from training.recommender import config_error
+from training.blend import Blend
+from training.intent.targets import Target
+from training.recommender import config_error, model_class
 
 METRICS = ("ndcg", "recall", "mrr", "purchases")
 
@@ -38,9 +41,10 @@ class Experiment(BaseModel):
         replay: Users are asked at the snapshot's instant, or in the middle of their first session after it.
         control: The arm that the others must beat.
         arms: By name: ``{model: NAME, hyper-parameters}`` or ``{recommendations: FILE}``.
-        register: Arms whose bundles are registered; the blends if absent, else all models but the control.
+        register: Arms whose bundles are registered; those that combine others if absent, else all but the control.
         segments: Rules of segments, or the YAML file that has them, relative to the experiment's file: models may group
             users by them, and the service says who belongs to which.
+        intents: What is predicted of users besides: ``{name, events, horizon_days, absent}`` each; none if absent.
         policy: Configuration of the registered bundles' policy.
     """
 
@@ -58,6 +62,7 @@ class Experiment(BaseModel):
     arms: dict[str, dict[str, Any]] = Field(min_length=2)
     register_: tuple[str, ...] | None = Field(default=None, alias="register")
     segments: tuple[SegmentRule, ...] | Path | None = None
+    intents: tuple[Target, ...] = ()
     policy: dict[str, Any] = {}
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200)
@@ -118,7 +123,7 @@ class Experiment(BaseModel):
         """Arms whose bundles are registered."""
         if self.register_ is not None:
             return self.register_
-        blends = tuple(name for name, arm in self.models.items() if arm["model"] == "blend")
+        blends = tuple(name for name, arm in self.models.items() if issubclass(model_class(arm["model"]), Blend))
         return blends or tuple(name for name in self.models if name != self.control)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.experiment import Experiment, make_experiment
+from training.intent.targets import TARGETS
 
 _PARTS = ["bestsellers", "history", "recent", "cooccurrence", "linear", "transformer", "live"]
 
@@ -42,7 +43,8 @@ def standard_experiment(
     arms = {arm: dict(settings) for arm, settings in ARMS.items()}
     arms["transformer"]["seed"] = seed
     split = SPLITS.get(source, {}) if source else {"horizon_days": SIMULATED_HORIZON_DAYS}
-    return make_experiment(name=name, data=dataset, control=control, arms=arms, seed=seed, **split)
+    intents = [target.model_dump(mode="json") for target in TARGETS]
+    return make_experiment(name=name, data=dataset, control=control, arms=arms, intents=intents, seed=seed, **split)
 
 
 __all__ = ["ARMS", "CONTROL", "SIMULATED_HORIZON_DAYS", "standard_experiment"]

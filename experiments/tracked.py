@@ -17,6 +17,7 @@ from features.snapshot import Snapshot
 from serving.policy import PolicyConfig
 from training.blend import Blend
 from training.bundle import save_bundle
+from training.intent.heads import UserIntent
 from training.recommender import Curve, Recommender
 from training.registry import register_bundle, set_alias
 from training.tracking import Run, run
@@ -55,7 +56,8 @@ def track(
                 if name in experiment.registered:
                     model = comparison.trained.models[name]
                     snapshot = comparison.trained.snapshot
-                    versions[name], _ = register_arm(nested, name, model, snapshot, policy, tags)
+                    intent = comparison.trained.intent
+                    versions[name], _ = register_arm(nested, name, model, snapshot, policy, tags, intent)
         _log_verdicts(parent, comparison, experiment)
     if versions:
         # Without users of the deciding group there is no metric, and any arm is as good as the other.
@@ -114,12 +116,19 @@ def _flat(arm: dict[str, Any]) -> dict[str, float]:
 
 
 def register_arm(
-    opened: Run, name: str, model: Recommender, snapshot: Snapshot, policy: Mapping[str, Any], tags: Mapping[str, str]
+    opened: Run,
+    name: str,
+    model: Recommender,
+    snapshot: Snapshot,
+    policy: Mapping[str, Any],
+    tags: Mapping[str, str],
+    intent: UserIntent | None = None,
 ) -> tuple[int, str]:
     """Make a bundle of a fitted model and register it; returns the version's number and the bundle's digest."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bundle"
-        bundle = save_bundle(folder, as_blend(name, model, snapshot), snapshot, arm=name, policy=policy)
+        blend = as_blend(name, model, snapshot)
+        bundle = save_bundle(folder, blend, snapshot, arm=name, policy=policy, intent=intent)
         users = [str(user_id) for user_id in snapshot.users.ids[:3]]
         all_tags = {**tags, "as_of": iso(snapshot.as_of_ms)}
         version = register_bundle(opened, folder, digest=bundle.digest, example_users=users, tags=all_tags)

@@ -93,6 +93,13 @@ class ProfileRequest(Body):
     user_id: Id
 
 
+class IntentRequest(Body):
+    """What this user is about to do."""
+
+    user_id: Id
+    targets: list[Id] | None = Field(None, min_length=1, max_length=100, description="Their names; all if absent.")
+
+
 class PostedEvent(Body):
     """Something that a user did."""
 
@@ -212,6 +219,37 @@ class EventsAnswer(BaseModel):
     event_ids: list[str]
 
 
+class IntentReason(BaseModel):
+    """A feature that moved a chance."""
+
+    feature: str
+    value: float | int | str | bool | None = Field(description="null where it is missing.")
+    log_odds: float = Field(description="What it added to the log-odds; below 0 it lowered the chance.")
+
+
+class PredictedTarget(BaseModel):
+    """The chance of one target."""
+
+    name: str
+    horizon_days: float
+    probability: float | None = Field(description="null where it is not right as a number for users like this one.")
+    rank: float = Field(description="The share of the users it was judged on who are less likely.")
+    rank_only_because: str | None = Field(description="The segment in which the calibration contract did not hold.")
+    predictor: str
+    reasons: list[IntentReason] = Field(description="The three strongest, strongest first.")
+
+
+class IntentAnswer(BaseModel):
+    """What a user is about to do."""
+
+    user_id: str = Field(description="As asked.")
+    personalised: bool = Field(description="false of whoever refuses it: nothing is computed then.")
+    targets: list[PredictedTarget]
+    bundle_digest: str
+    as_of_ms: int = Field(description="The snapshot's instant, at which the heads were fitted.")
+    served_ms: int
+
+
 class Complaint(BaseModel):
     """What is wrong and how to mend it."""
 
@@ -246,6 +284,14 @@ def parse_recommend(body: bytes) -> RecommendRequest:
     """
     try:
         return RecommendRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise _first_complaint(error) from None
+
+
+def parse_intent(body: bytes) -> IntentRequest:
+    """Read the body of ``POST /intent``; errors as ``parse_recommend``."""
+    try:
+        return IntentRequest.model_validate_json(body)
     except ValidationError as error:
         raise _first_complaint(error) from None
 

@@ -17,6 +17,8 @@ _MODELS: tuple[type[BaseModel], ...] = (
     contracts.PostedEvent,
     contracts.EventBatch,
     contracts.EventsAnswer,
+    contracts.IntentRequest,
+    contracts.IntentAnswer,
     contracts.ProfileRequest,
     profile_answer.Profile,
     profile_answer.RefusedProfile,
@@ -58,6 +60,15 @@ def openapi_document(description: str) -> bytes:
                     "responses": _responses(
                         ["EventsAnswer"],
                         _BODY | _NOT_NOW | {"409": "An event id was used before for another event."},
+                    ),
+                }
+            },
+            "/intent": {
+                "post": {
+                    "summary": "What a user is about to do, with reasons.",
+                    "requestBody": {"required": True, "content": _content("IntentRequest")},
+                    "responses": _responses(
+                        ["IntentAnswer"], _BODY | _NOT_NOW | {"404": "Nothing is known of this user."}
                     ),
                 }
             },

@@ -86,7 +86,7 @@ def profile(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> Profile | 
     }
     if Purpose.PERSONALISATION not in person.consents.purposes:
         return RefusedProfile(**about, notes=["the person refuses personalisation: nothing is read or computed"])
-    events = [event for event in seen.recent.events if person.consents.permits(event.event_type, _properties(event))]
+    events = _readable(person, seen)
     attributes = _attributes(person, bundle)
     # A snapshot that is dated ahead of the server's clock is still known.
     until_ms = max(now_ms, bundle.as_of_ms)
@@ -108,6 +108,23 @@ def profile(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> Profile | 
         events=_events(person, events, bundle),
         impressions=[_impression(shown) for shown in seen.shown],
     )
+
+
+def current_row(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> dict[str, Any] | None:
+    """The row that a user matrix would have of one person now; None of whoever refuses personalisation.
+
+    Args, raises: As ``profile``.
+    """
+    person = _person(user_id, seen, bundle)
+    if Purpose.PERSONALISATION not in person.consents.purposes:
+        return None
+    until_ms = max(now_ms, bundle.as_of_ms)
+    events = _readable(person, seen)
+    return _attributes(person, bundle) | _features(person, events, seen.shown_by_day, bundle, until_ms)
+
+
+def _readable(person: _Person, seen: Seen) -> list[LiveEvent]:
+    return [event for event in seen.recent.events if person.consents.permits(event.event_type, _properties(event))]
 
 
 @dataclass(frozen=True)
@@ -288,4 +305,4 @@ def _impression(shown: Impression) -> SeenImpression:
     )
 
 
-__all__ = ["LISTED", "MAX_EVENTS", "profile"]
+__all__ = ["LISTED", "MAX_EVENTS", "current_row", "profile"]

@@ -30,7 +30,7 @@ from serving.contracts import RequestError
 from serving.metrics import meters
 from serving.openapi import openapi_document
 from serving.persons import Links, no_links
-from serving.rows import Impression
+from serving.rows import Impression, Seen
 from serving.state import State
 
 if TYPE_CHECKING:
@@ -134,17 +134,38 @@ class Backend:
             RequestError: Nothing is known of the user (404).
             StateError: What the person did cannot be read.
         """
-        from features.cells import shift_ms
-        from serving.profile import LISTED, MAX_EVENTS, profile
+        from serving.profile import LISTED, profile
 
         bundle = self.champion()
+        seen, now_ms = self._seen(asked.user_id, bundle, LISTED)
+        return profile(asked.user_id, seen, bundle, now_ms)
+
+    def intent(self, asked: contracts.IntentRequest) -> contracts.IntentAnswer:
+        """What one person is about to do.
+
+        Raises:
+            NotFoundError: There is no bundle, or it has no heads of intent.
+            RequestError: Nothing is known of the user (404), or a target is unknown (422).
+            StateError: What the person did cannot be read.
+        """
+        from serving.intent import intent
+
+        bundle = self.champion()
+        # One impression tells that somebody was ever shown anything.
+        seen, now_ms = self._seen(asked.user_id, bundle, 1)
+        return intent(asked.user_id, asked.targets, seen, bundle, now_ms)
+
+    def _seen(self, user_id: str, bundle: Bundle, listed: int) -> tuple[Seen, int]:
+        """What a person did and was shown since the snapshot, at most ``listed`` impressions one by one, and now."""
+        from features.cells import shift_ms
+        from serving.profile import MAX_EVENTS
+
         now_ms = self.clock()
         until_ms = now_ms + contracts.CLOCK_SKEW_MS + 1
-        seen = self.state.seen(
-            asked.user_id, bundle.as_of_ms, until_ms, shift_ms(bundle.as_of_ms), (MAX_EVENTS, LISTED), _links(bundle)
-        )
+        most = (MAX_EVENTS, listed)
+        seen = self.state.seen(user_id, bundle.as_of_ms, until_ms, shift_ms(bundle.as_of_ms), most, _links(bundle))
         newest_ms = seen.recent.events[-1].ts + 1 if seen.recent.events else 0
-        return profile(asked.user_id, seen, bundle, max(now_ms, newest_ms))
+        return seen, max(now_ms, newest_ms)
 
 
 class Api:
@@ -156,6 +177,7 @@ class Api:
         self._routes: dict[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
             "/recommend": ("POST", self._recommend),
             "/events": ("POST", self._events),
+            "/intent": ("POST", self._intent),
             "/profile": ("GET", self._profile),
             "/readyz": ("GET", self._ready),
             "/openapi.json": ("GET", self._openapi),
@@ -209,6 +231,11 @@ class Api:
         meters().events.labels("duplicate").inc(duplicates)
         event_ids = [event.event_id for event in events]
         return _json(contracts.EventsAnswer(accepted=accepted, duplicates=duplicates, event_ids=event_ids))
+
+    async def _intent(self, request: Request) -> Response:
+        backend = self._backend()
+        asked = contracts.parse_intent(await _json_body(request))
+        return _json(await anyio.to_thread.run_sync(backend.intent, asked, limiter=self._threads))
 
     async def _profile(self, request: Request) -> Response:
         backend = self._backend()

@@ -30,13 +30,14 @@ from features.sequences import Histories
 from features.snapshot import Snapshot
 from training.bestsellers import Bestsellers
 from training.blend import Blend
+from training.intent.heads import UserIntent
 from training.recommender import model_class
 
 #: Changed whenever a bundle of the version before cannot be read any more.
 FORMAT = 2
 ABOUT = "bundle.json"
 
-_KNOWN, _SEGMENTS = "known", "segments.json"
+_KNOWN, _SEGMENTS, _INTENT = "known", "segments.json", "intent"
 
 #: Users whose answers are recorded when the bundle is made and compared when it is loaded to serve.
 RECORDED_USERS = 20
@@ -59,6 +60,7 @@ class Bundle:
         policy: The policy's configuration, read by the serving side.
         known: What folds of single users go on from; None in a bundle of a snapshot without it.
         segments: The rules of the snapshot's segments, perhaps none.
+        intent: What users are about to do, as far as that was learned.
         recorded: Requests and the answers that the offline path gave to them.
         digest: sha256 over ``about`` and the canonical content of the folder's other files.
     """
@@ -72,6 +74,7 @@ class Bundle:
     digest: str
     known: Known | None = None
     segments: Segments = field(default_factory=lambda: Segments([]))
+    intent: UserIntent | None = None
 
     @property
     def as_of_ms(self) -> int:
@@ -211,10 +214,19 @@ class Bundle:
             digest=digest,
             known=Known.load(folder / _KNOWN) if (folder / _KNOWN).is_dir() else None,
             segments=Segments.from_json(json.loads((folder / _SEGMENTS).read_text(encoding="utf-8"))),
+            intent=UserIntent.load(folder / _INTENT) if (folder / _INTENT).is_dir() else None,
         )
 
 
-def save_bundle(folder: Path, blend: Blend, snapshot: Snapshot, *, arm: str, policy: Mapping[str, Any]) -> Bundle:
+def save_bundle(
+    folder: Path,
+    blend: Blend,
+    snapshot: Snapshot,
+    *,
+    arm: str,
+    policy: Mapping[str, Any],
+    intent: UserIntent | None = None,
+) -> Bundle:
     """Write a bundle of a blend fitted on ``snapshot`` and read it back.
 
     Args:
@@ -222,6 +234,7 @@ def save_bundle(folder: Path, blend: Blend, snapshot: Snapshot, *, arm: str, pol
         snapshot: Profiles of users need one that ``features.remember`` made.
         arm: The experiment's arm, which every answer names.
         policy: Configuration of the policy.
+        intent: Heads that were fitted as of the snapshot's instant.
     """
     folder.mkdir(parents=True)
     blend.save(folder / "blend")
@@ -238,6 +251,8 @@ def save_bundle(folder: Path, blend: Blend, snapshot: Snapshot, *, arm: str, pol
     (folder / _SEGMENTS).write_text(json.dumps(segments.as_json(), indent=2), encoding="utf-8")
     if isinstance(snapshot, Served) and snapshot.known is not None:
         snapshot.known.save(folder / _KNOWN)
+    if intent is not None:
+        intent.save(folder / _INTENT)
     about = {
         "format": FORMAT,
         "arm": arm,

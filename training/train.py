@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,6 +29,9 @@ from features.sequences import LIVE_FRESH_S
 from features.snapshot import Snapshot, build_snapshot
 from features.split import Labelled, Moment, ask
 from training.blend import Blend
+from training.intent.fit import fit_user_intent
+from training.intent.heads import UserIntent
+from training.intent.targets import Target
 from training.recommender import Curve, Recommender, TrainingSet, model_class
 from training.tripwires.alarms import void
 from training.tripwires.future_canary import future_canary
@@ -52,6 +55,7 @@ class Trained:
         curves: Learning curves of those that learn in epochs.
         validation: Questions that decisions were made on.
         seconds: By stage.
+        intent: Heads of what users are about to do, if any were asked for.
     """
 
     snapshot: Snapshot
@@ -61,6 +65,7 @@ class Trained:
     validation: Labelled
     curves: dict[str, Curve] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    intent: UserIntent | None = None
 
 
 def build_models(specifications: Mapping[str, Mapping[str, Any]]) -> dict[str, Recommender]:
@@ -93,6 +98,7 @@ def train(
     *,
     live_fresh_s: int = LIVE_FRESH_S,
     segments: Rules | None = None,
+    intents: Sequence[Target] = (),
 ) -> Trained:
     """Decide on ``[as_of - horizon, as_of)``, then fit everything as of ``as_of``.
 
@@ -102,6 +108,7 @@ def train(
     Args:
         live_fresh_s: How old an event may be and still drive L4, by the policy that will serve.
         segments: Rules of segments; with them, also without any, models may group users by segment.
+        intents: What shall be predicted of users, see ``training.intent.fit``.
 
     Raises:
         ConfigError: There is not a whole label window of data before ``as_of``, or a rule cannot be read.
@@ -140,6 +147,29 @@ def train(
     )
     tell("tripwires", 1, 1, {})
     seconds["tripwires"] = time.perf_counter() - started
+    decided = _decided(models, early, (stopping, blending, live), tell, seconds)
+    started = time.perf_counter()
+    snapshot = _grouped(engine, remember(engine, dataset, build_snapshot(engine, dataset, as_of_ms)), segments)
+    seconds["features"] = time.perf_counter() - started
+    final = _refitted(decided, snapshot, tell, seconds)
+    intent = None
+    if intents:
+        started = time.perf_counter()
+        intent = fit_user_intent(engine, dataset, as_of_ms, intents, notify=tell)
+        seconds["fit_intent"] = time.perf_counter() - started
+    curves = {name: model.curve for name, model in decided.items() if model.curve is not None}
+    return Trained(snapshot, final, early, decided, quiet, curves, seconds, intent)
+
+
+def _decided(
+    models: Mapping[str, Recommender],
+    early: Snapshot,
+    questions: tuple[Labelled, Labelled, Labelled | None],
+    tell: Notify,
+    seconds: dict[str, float],
+) -> dict[str, Recommender]:
+    """Every model fitted on the earlier snapshot; questions for stopping, and for blending between and in sessions."""
+    stopping, blending, live = questions
     decided: dict[str, Recommender] = {}
     for name, model in models.items():
         started = time.perf_counter()
@@ -151,9 +181,13 @@ def train(
             void(label_shuffle(name, model, early, stopping))
             decided[name] = _fitted(model.fit, TrainingSet(early, stopping), name, tell)
         seconds[f"fit_{name}"] = time.perf_counter() - started
-    started = time.perf_counter()
-    snapshot = _grouped(engine, remember(engine, dataset, build_snapshot(engine, dataset, as_of_ms)), segments)
-    seconds["features"] = time.perf_counter() - started
+    return decided
+
+
+def _refitted(
+    decided: Mapping[str, Recommender], snapshot: Snapshot, tell: Notify, seconds: dict[str, float]
+) -> dict[str, Recommender]:
+    """The same models on all that is known; what was decided stays."""
     final: dict[str, Recommender] = {}
     for name, model in decided.items():
         started = time.perf_counter()
@@ -162,8 +196,7 @@ def train(
         else:
             final[name] = _fitted(model.refit, TrainingSet(snapshot), f"{name}, refit", tell)
         seconds[f"refit_{name}"] = time.perf_counter() - started
-    curves = {name: model.curve for name, model in decided.items() if model.curve is not None}
-    return Trained(snapshot, final, early, decided, quiet, curves, seconds)
+    return final
 
 
 def _grouped(engine: Engine, snapshot: Snapshot, segments: Rules | None) -> Snapshot:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -75,6 +77,19 @@ class Encoder:
         parts = [_encoded(column, frame[column.column]) for column in self.columns]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
+    def transform_one(self, row: Mapping[str, Any]) -> Matrix:
+        """(1, d) float32 of one row given as values by column, None for missing: equal to ``transform``, and faster.
+
+        Raises:
+            InputError: A column is missing, or what was a number no longer is.
+        """
+        values: list[float] = []
+        for column in self.columns:
+            if column.column not in row:
+                raise InputError(column.column, "must be among the columns", None, "encode what was learnt from")
+            values += _encoded_one(column, row[column.column])
+        return np.array([values], dtype=np.float32)
+
     def to_json(self) -> list[dict[str, Any]]:
         """Plain values for ``json.dumps``."""
         return [{"column": c.column, "kind": c.kind, "levels": list(c.levels)} for c in self.columns]
@@ -110,6 +125,22 @@ def _encoded(column: Encoded, values: pd.Series) -> np.ndarray:
     parts = [(text == level) & ~missing for level in column.levels]
     other = ~missing & ~np.isin(text, np.array(column.levels, dtype=object))
     return np.stack([*parts, other, missing], axis=1).astype(np.float64)
+
+
+def _encoded_one(column: Encoded, value: Any) -> list[float]:
+    missing = bool(pd.isna(value))
+    if column.kind == "levels":
+        told = None if missing else str(value)
+        found = [1.0 if told == level else 0.0 for level in column.levels]
+        return [*found, 0.0 if missing or 1.0 in found else 1.0, 1.0 if missing else 0.0]
+    if missing:
+        return [math.nan]
+    if not isinstance(value, int | float | np.number | np.bool_):
+        raise InputError(column.column, "must be a number as in training", type(value).__name__)
+    number = float(value)
+    if abs(number) > np.finfo(np.float32).max:
+        raise InputError(column.column, "must be finite and within single precision", number)
+    return [number]
 
 
 def _numbers(name: str, values: pd.Series) -> np.ndarray:

@@ -11,7 +11,7 @@ judged by a calibrator that has not either.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from training.intent.predictor import Predictor, Vector, predictor_class
 from training.intent.targets import TARGETS, Target
 
 #: Users are left out in so many groups, an even number: halves of them judge each other's calibrators.
-FOLDS = 6
+FOLDS = 4
 #: Of a head's log-odds, kept to rank by.
 QUANTILES = 1_001
 #: Columns of behaviour whose values are segments of the contract, beside what users told.
@@ -54,7 +54,7 @@ def fit_user_intent(
     targets: Sequence[Target] = TARGETS,
     *,
     predictor: str = "boosting",
-    settings: dict[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
     seed: int = 0,
     notify: Notify | None = None,
 ) -> UserIntent:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +17,7 @@ import training.intent.zoo  # noqa: F401  # registers the predictors by name
 from training.intent.calibration import Calibrator
 from training.intent.contract import OVERALL, Judgement
 from training.intent.encoding import Encoder
-from training.intent.predictor import Predictor, Vector, predictor_class
+from training.intent.predictor import Matrix, Predictor, Vector, predictor_class
 from training.intent.targets import Target
 
 #: What separates a column from its value in the name of a segment.
@@ -65,28 +65,43 @@ class Head:
     quantiles: Vector
 
     def chances(self, users: pd.DataFrame) -> Chances:
-        """Of users as rows of a user matrix, or of what a fold gives."""
-        log_odds = self.predictor.log_odds(self.encoder.transform(users))
-        refused = np.full(len(users), "", dtype=object)
-        for judgement in self.judgements:
-            if not judgement.probability:
-                refused[members(users, judgement.segment) & (refused == "")] = judgement.segment
-        probability = self.calibrator.apply(expit(log_odds))
-        rank = np.searchsorted(self.quantiles, log_odds) / len(self.quantiles)
-        return Chances(np.where(refused == "", probability, np.nan), rank, refused)
+        """Of users as rows of a user matrix."""
+        return self._judged(self.encoder.transform(users), lambda segment: members(users, segment))
 
     def moved_most(self, users: pd.DataFrame, most: int = 3) -> list[list[Moved]]:
         """Per user the columns that moved the chance most, the strongest first."""
-        x = self.encoder.transform(users)
-        sources = self.encoder.sources
-        columns = list(dict.fromkeys(sources))
-        belongs = np.array([[source == column for source in sources] for column in columns])
-        added = self.predictor.explain(x) @ belongs.T  # (n, columns)
+        added, columns = self._added(self.encoder.transform(users))
         strongest = np.argsort(-np.abs(added), axis=1, kind="stable")[:, :most]
         return [
             [Moved(columns[at], _plain(users[columns[at]].iloc[row]), float(added[row, at])) for at in places]
             for row, places in enumerate(strongest)
         ]
+
+    def answer(self, user: Mapping[str, Any], most: int = 3) -> tuple[Chances, list[Moved]]:
+        """The same of one user, given as values by column as a fold gives them, fast enough for an endpoint."""
+        x = self.encoder.transform_one(user)
+        chances = self._judged(x, lambda segment: np.array([_belongs(user, segment)]))
+        added, columns = self._added(x)
+        strongest = np.argsort(-np.abs(added[0]), kind="stable")[:most]
+        return chances, [Moved(columns[at], _plain(user[columns[at]]), float(added[0, at])) for at in strongest]
+
+    def _judged(self, x: Matrix, who: Callable[[str], NDArray[np.bool_]]) -> Chances:
+        """``who`` gives (n,) membership of a segment."""
+        log_odds = self.predictor.log_odds(x)
+        refused = np.full(len(x), "", dtype=object)
+        for judgement in self.judgements:
+            if not judgement.probability:
+                refused[who(judgement.segment) & (refused == "")] = judgement.segment
+        probability = self.calibrator.apply(expit(log_odds))
+        rank = np.searchsorted(self.quantiles, log_odds) / len(self.quantiles)
+        return Chances(np.where(refused == "", probability, np.nan), rank, refused)
+
+    def _added(self, x: Matrix) -> tuple[NDArray[np.float64], list[str]]:
+        """(n, columns) log-odds that each column of the user matrix added, and the columns' names."""
+        columns, number = np.unique(np.array(self.encoder.sources, dtype=object).astype(str), return_inverse=True)
+        added = np.zeros((len(columns), len(x)))
+        np.add.at(added, number, self.predictor.explain(x).T)
+        return added.T, columns.tolist()
 
     def save(self, folder: Path) -> None:
         """JSON, and what the predictor writes."""
@@ -148,6 +163,11 @@ def members(users: pd.DataFrame, segment: str) -> NDArray[np.bool_]:
         return np.ones(len(users), dtype=bool)
     column, _, value = segment.partition(IS)
     return np.asarray(users[column].astype(object).to_numpy() == value, dtype=bool)
+
+
+def _belongs(user: Mapping[str, Any], segment: str) -> bool:
+    column, _, value = segment.partition(IS)
+    return segment == OVERALL or user[column] == value
 
 
 def segments_of(users: pd.DataFrame, columns: Sequence[str], fewest: int) -> dict[str, NDArray[np.bool_]]:

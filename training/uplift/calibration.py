@@ -17,10 +17,13 @@ from training.uplift.learner import UpliftModel, folds_of
 
 Folds = NDArray[np.intp]
 
+#: One-sided 5 % of a slope without any effect.
+SURE = 1.645
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """``effect + shrunk * (raw - centre)``.
+    """``effect + used * (raw - centre)``.
 
     Attributes:
         centre: Mean raw prediction.
@@ -37,14 +40,13 @@ class Line:
     slope_error: float
 
     @property
-    def shrunk(self) -> float:
-        """``slope * max(0, 1 - error^2 / slope^2)``, never below 0 (James & Stein 1961, positive part).
+    def used(self) -> float:
+        """The slope, or 0 where it is not above 0 by ``SURE`` standard errors.
 
-        A model whose ranking its own slice does not bear out says the mean effect of everybody.
+        A model whose ranking its own slice does not bear out says the mean effect of everybody. A slope that is borne
+        out is not shrunk: that would understate on average what the model tells.
         """
-        if self.slope <= 0:
-            return 0.0
-        return self.slope * max(0.0, 1 - (self.slope_error / self.slope) ** 2)
+        return self.slope if self.slope > SURE * self.slope_error else 0.0
 
 
 def fit_line(raw: Doubles, effects: Doubles, fold: Folds) -> Line:
@@ -75,7 +77,7 @@ class Calibrated(Generic[M]):
     one fold. The model that stays is fitted on all.
     """
 
-    def __init__(self, model: M, *, folds: int = 3, seed: int = 0) -> None:
+    def __init__(self, model: M, *, folds: int = 5, seed: int = 0) -> None:
         if folds < 2:
             raise ConfigError("folds", "must be at least 2", folds)
         self.model, self.folds, self.seed = model, folds, seed
@@ -107,7 +109,7 @@ class Calibrated(Generic[M]):
 
     def calibrated(self, raw: Doubles) -> Doubles:
         """(n,) raw predictions on the line."""
-        on_line: Doubles = self.line.effect + self.line.shrunk * (raw - self.line.centre)
+        on_line: Doubles = self.line.effect + self.line.used * (raw - self.line.centre)
         return on_line
 
     def save(self, folder: Path) -> None:

@@ -91,3 +91,23 @@ def test_other_columns_than_in_training_are_refused() -> None:
         encoder.transform(frame().drop(columns="seconds"))
     with pytest.raises(InputError, match="pages"):
         encoder.transform(frame().assign(pages="many"))
+
+
+def test_one_row_is_encoded_like_many() -> None:
+    frame = pd.DataFrame(
+        {
+            "pages": [3.5, None, 0.0, 7.0],
+            "days": pd.array([1, None, 3, 4], dtype="Int64"),
+            "weekend": [True, False, True, False],
+            "device": ["phone", None, "desk", "watch"],
+        }
+    )
+    encoder = Encoder.fit(frame.iloc[:3])
+    for row in range(4):
+        values = {name: frame[name].iloc[row] for name in frame}
+        one, many = encoder.transform_one(values), encoder.transform(frame.iloc[[row]])
+        assert one.dtype == many.dtype and np.array_equal(one, many, equal_nan=True)
+    with pytest.raises(InputError, match="device must be among the columns"):
+        encoder.transform_one({"pages": 1, "days": 1, "weekend": True})
+    with pytest.raises(InputError, match="pages must be a number as in training"):
+        encoder.transform_one({"pages": "three", "days": 1, "weekend": True, "device": "phone"})

@@ -135,3 +135,14 @@ def test_the_standard_targets_round_trip_and_nobody_is_an_error() -> None:
     users, _ = people(0, 100)
     with pytest.raises(InputError, match="both must occur"):
         fit_head(TARGET, users, np.zeros(100), ["country"], predictor_class("logistic"), 0)
+
+
+def test_one_user_is_answered_like_many(head: Head) -> None:
+    users, _ = people(7, 40)
+    many, reasons = head.chances(users), head.moved_most(users)
+    for row in range(40):
+        one, moved = head.answer({name: users[name].iloc[row] for name in users})
+        assert one.probability[0] == pytest.approx(many.probability[row], rel=1e-12)
+        assert one.rank[0] == pytest.approx(many.rank[row], abs=2e-3)
+        assert [each.column for each in moved] == [each.column for each in reasons[row]]
+        assert [each.value for each in moved] == [each.value for each in reasons[row]]

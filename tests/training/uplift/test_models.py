@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,8 @@ def test_the_line_is_least_squares_within_folds() -> None:
     inverse = np.linalg.inv(design.T @ design)
     sandwich = inverse @ (design.T * rest**2) @ design @ inverse
     assert line.slope_error == pytest.approx(np.sqrt(sandwich[0, 0]))
-    assert 0 < line.shrunk < line.slope
+    assert line.used == line.slope > 0
+    assert replace(line, slope_error=line.slope / 1.6).used == 0.0 == replace(line, slope=-line.slope).used
 
 
 def test_a_slope_that_overstates_is_mended_and_noise_becomes_the_mean() -> None:

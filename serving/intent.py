@@ -1,0 +1,61 @@
+"""What a person is about to do: every head of the bundle, asked about the person's row as it is now."""
+
+from __future__ import annotations
+
+import math
+
+from features.errors import NotFoundError
+from serving.contracts import IntentAnswer, IntentReason, PredictedTarget, RequestError
+from serving.profile import current_row
+from serving.rows import Seen
+from training.bundle import Bundle
+from training.intent.heads import Head
+
+
+def intent(user_id: str, targets: list[str] | None, seen: Seen, bundle: Bundle, now_ms: int) -> IntentAnswer:
+    """The chance of every target, or of those that are named.
+
+    A chance whose contract did not hold for the person's segment is left out: the rank says what is left.
+
+    Args:
+        seen: What the state has of the person since the bundle's snapshot and before ``now_ms``.
+
+    Raises:
+        NotFoundError: The bundle has no heads, or knows nothing of single users.
+        RequestError: A target is unknown (422), or nobody has ever heard of this user (404).
+    """
+    if bundle.intent is None:
+        raise NotFoundError(
+            "bundle", "must hold heads of intent", mend="compare again with `intents` in the experiment"
+        )
+    heads = bundle.intent.heads
+    for place, name in enumerate(targets or ()):
+        if name not in heads:
+            raise RequestError(422, f"targets.{place}", "must be a target", name, f"choose from {', '.join(heads)}")
+    row = current_row(user_id, seen, bundle, now_ms)
+    asked = [heads[name] for name in dict.fromkeys(targets or heads)]
+    return IntentAnswer(
+        user_id=user_id,
+        personalised=row is not None,
+        targets=[] if row is None else [_predicted(head, row) for head in asked],
+        bundle_digest=bundle.digest,
+        as_of_ms=bundle.as_of_ms,
+        served_ms=now_ms,
+    )
+
+
+def _predicted(head: Head, row: dict[str, object]) -> PredictedTarget:
+    chances, moved = head.answer(row)
+    probability = float(chances.probability[0])
+    return PredictedTarget(
+        name=head.target.name,
+        horizon_days=head.target.horizon_days,
+        probability=None if math.isnan(probability) else probability,
+        rank=float(chances.rank[0]),
+        rank_only_because=str(chances.refused[0]) or None,
+        predictor=head.predictor.name,
+        reasons=[IntentReason(feature=each.column, value=each.value, log_odds=each.log_odds) for each in moved],
+    )
+
+
+__all__ = ["intent"]
