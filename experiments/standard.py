@@ -30,7 +30,7 @@ CONTROL = "popular_30d"
 SPLITS: dict[str, dict[str, Any]] = {
     "online_retail": {"as_of": "2011-11-09", "horizon_days": 30},
     "retailrocket": {"as_of": "80%"},
-    "movielens_1m": {"as_of": "80%"},
+    "movielens_1m": {"as_of": "80%", "horizon_days": 30},
 }
 
 SIMULATED_HORIZON_DAYS = 14
