@@ -46,7 +46,7 @@ class Population:
         }
         prices = {category: values.tolist() for category, values in self.prices.items()}
         content = {"cuts": self.cuts, "rates": rates, "prices": prices, "labels": self.labels}
-        path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+        path.write_text(json.dumps(content, ensure_ascii=False, allow_nan=False, sort_keys=True), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Population:

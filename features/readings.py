@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from features.declarations import Counter, Declaration, Distinct, Feature, Read,
 from features.definitions import AFFINITIES, ITEM_COUNTERS, ITEM_FEATURES, USER_COUNTERS, USER_FEATURES
 from features.derived import Floats, Population, Values, derive, funnel_stages, price_ranks
 from features.ids import Vocabulary
+
+#: From so many rows on, work is shared by threads.
+MANY = 20_000
 
 
 def user_values(
@@ -36,7 +41,15 @@ def user_values(
         today: The day that is not readable any more.
         population: Filled if ``learn``, else read.
     """
-    values = _read(USER_FEATURES, USER_COUNTERS, cells, today, n)
+    told: list[Callable[[], Values]] = [
+        partial(affinity_values, each, affinities[each.label], labels[each.label], today, n, population, learn=learn)
+        for each in AFFINITIES
+    ]
+    # Numpy and SciPy let other threads run; for a single row threads cost more than they save.
+    with ThreadPoolExecutor() if n >= MANY else nullcontext() as pool:
+        begun = [pool.submit(affinity) for affinity in told] if pool is not None else []
+        values = _read(USER_FEATURES, USER_COUNTERS, cells, today, n)
+        of_affinities = [one.result() for one in begun] or [affinity() for affinity in told]
     values["distinct_items"] = distinct_items
     values["order_gap_days"], values["order_gap_variation"] = order_gaps(cells[Stream.ORDERS], n)
     views, carts, purchases = (
@@ -45,10 +58,8 @@ def user_values(
     values["funnel_stage"] = funnel_stages(views, carts, purchases)
     derive(USER_FEATURES, values, population, learn=learn)
     ordered = {declared.name: values[declared.name] for declared in USER_FEATURES if declared.name in values}
-    for affinity in AFFINITIES:
-        ordered |= affinity_values(
-            affinity, affinities[affinity.label], labels[affinity.label], today, n, population, learn=learn
-        )
+    for found in of_affinities:
+        ordered |= found
     return ordered
 
 

@@ -177,16 +177,19 @@ def build_snapshot(
     interactions = basis.interactions
     if len(listed) < len(catalogue.items):
         interactions = sparse.csr_array(interactions[:, listed])
-    users = user_matrix(
-        basis.aggregates,
-        audience,
-        _standing_rows(engine, dataset, as_of_ms),
-        dataset.attributes,
-        np.diff(interactions.indptr).astype(np.int64),
-        as_of_ms,
-        population,
-    )
-    items = item_matrix(basis.aggregates, catalogue, len(audience.users), as_of_ms, population, basis.titles)
+    with ThreadPoolExecutor(1) as pool:  # numpy lets other threads run
+        n_ids = len(audience.users)
+        of_items = pool.submit(item_matrix, basis.aggregates, catalogue, n_ids, as_of_ms, population, basis.titles)
+        users = user_matrix(
+            basis.aggregates,
+            audience,
+            _standing_rows(engine, dataset, as_of_ms),
+            dataset.attributes,
+            np.diff(interactions.indptr).astype(np.int64),
+            as_of_ms,
+            population,
+        )
+        items = of_items.result()
     position = np.full(len(catalogue.items), -1, dtype=np.int32)
     position[listed] = np.arange(len(listed), dtype=np.int32)
     rows = audience.users.encode(users.index).astype(np.int64)
