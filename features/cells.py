@@ -52,18 +52,22 @@ class Cells:
     @classmethod
     def of(cls, rows: NDArray, days: NDArray, counters: Mapping[str, NDArray]) -> Cells:
         """From cells in any order; those of one row and day are added."""
-        keys = _keys(rows, days)
+        rows, days = np.asarray(rows, np.int64), np.asarray(days, np.int64)
+        # Days are few where a log begins: short keys are sorted with their places, see ``_order``.
+        origin = int(days.min()) if len(days) else 0
+        day_bits = int(days.max() - origin).bit_length() if len(days) else 0
+        keys = (rows << day_bits) | (days - origin)
         if (keys[1:] <= keys[:-1]).any():
             order = _order(keys)
             keys = keys[order]
             counters = {name: np.asarray(values)[order] for name, values in counters.items()}
-        first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])) if len(keys) else np.zeros(0, np.int64)
+        first = run_starts(keys)
         if len(first) < len(keys):
             counters = {name: np.add.reduceat(values, first) for name, values in counters.items()}
             keys = keys[first]
         return cls(
-            keys >> _DAY_BITS,
-            (keys & ((1 << _DAY_BITS) - 1)).astype(np.int32),
+            keys >> day_bits,
+            ((keys & ((1 << day_bits) - 1)) + origin).astype(np.int32),
             {name: np.asarray(values) for name, values in counters.items()},
         )
 
