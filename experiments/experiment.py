@@ -16,8 +16,9 @@ from features.segments.definitions import SegmentRule
 from features.split import Group, Moment
 from serving.policy import PolicyConfig
 from training.blend import Blend
+from training.configured import config_error
 from training.intent.targets import Target
-from training.recommender import config_error, model_class
+from training.recommender import model_class
 
 METRICS = ("ndcg", "recall", "mrr", "purchases")
 

@@ -20,8 +20,9 @@ from features.errors import ConfigError
 from features.schema import DAY_MS, MISSING, EventType, Level
 from features.sequences import Histories
 from features.snapshot import Snapshot
+from training.configured import HyperParameters
 from training.reasons import Reason
-from training.recommender import HyperParameters, Ids, Progress, Recommender, Scores, TrainingSet, register
+from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, register
 from training.search_space import Between, OneOf, Space
 
 #: Candidates for the strength of the shrinkage, in purchases that the parent's opinion is worth.

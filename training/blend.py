@@ -21,9 +21,9 @@ from features.schema import Level
 from features.sequences import Histories
 from features.snapshot import Snapshot
 from features.split import Labelled
+from training.configured import HyperParameters
 from training.listwise import Doubles, least_cross_entropy
 from training.recommender import (
-    HyperParameters,
     Ids,
     Mask,
     Progress,

@@ -13,9 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from features.errors import ConfigError
+from training.configured import HyperParameters
 from training.fit_checkpoint import Checkpoint, Progressed
 from training.fit_processes import Step, agreed, mean_of_all, meet, n_processes, own_gpu, own_number, own_share
-from training.recommender import Curve, HyperParameters, Progress
+from training.recommender import Curve, Progress
 
 #: The averaged weights are those of about the last one in ``RECENT`` of all steps.
 RECENT = 8

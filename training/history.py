@@ -13,8 +13,9 @@ from scipy import sparse
 
 from features.schema import DAY_MS, EventType, Level
 from features.sequences import Histories
+from training.configured import HyperParameters
 from training.reasons import Reason
-from training.recommender import HyperParameters, Ids, Progress, Recommender, Scores, TrainingSet, register
+from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, register
 from training.search_space import Between, OneOf, Space
 
 

@@ -14,8 +14,9 @@ from scipy import sparse
 
 from features.schema import EventType
 from features.sequences import Histories
+from training.configured import HyperParameters
 from training.reasons import Reason
-from training.recommender import HyperParameters, Ids, Recommender, Scores
+from training.recommender import Ids, Recommender, Scores
 from training.search_space import Between, Space
 
 #: What an event says about the interest in its item, relative to a purchase.

@@ -16,20 +16,12 @@ from scipy import sparse
 from features.schema import Level
 from features.sequences import Histories
 from features.snapshot import Snapshot
+from training.configured import HyperParameters
 from training.item_to_item import strongest_interest, strongest_neighbours
 from training.item_tokens import item_tokens
 from training.moments import event_weights, is_ordered, moments, user_steps
 from training.reasons import Reason
-from training.recommender import (
-    HyperParameters,
-    Ids,
-    Progress,
-    Recommender,
-    Scores,
-    TrainingSet,
-    chunks,
-    register,
-)
+from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, chunks, register
 from training.search_space import Between, Space
 
 Floats = NDArray[np.float32]

@@ -13,10 +13,11 @@ from pydantic import Field
 
 from features.schema import Level
 from features.sequences import Histories, Int64s
+from training.configured import HyperParameters
 from training.neighbour_timelines import Asked, Timelines
 from training.neighbour_votes import FIRST, N_WEIGHTS, TABLES, Floats, Votes, votes
 from training.reasons import Reason
-from training.recommender import HyperParameters, Ids, Progress, Recommender, Scores, TrainingSet, register
+from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, register
 from training.search_space import Between, Space
 from training.sequence_batches import Supervision, only_ordered, supervise
 

@@ -9,17 +9,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from features.errors import ConfigError, NotFoundError
 from features.schema import Level
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
+from training.configured import Configured, Registry
 from training.reasons import Reason
 from training.search_space import Space
 
@@ -55,35 +54,18 @@ class Curve:
     best_epoch: int = 0
 
 
-class HyperParameters(BaseModel):
-    """Base of all hyper-parameter sets: unknown keys are refused, values do not change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Recommender(ABC):
+class Recommender(Configured, ABC):
     """A preference model over dense item ids of one snapshot's vocabulary."""
 
-    #: The name in YAML files and bundles.
-    name: ClassVar[str]
+    kind = "model"
     #: The level of personalisation that its answers have.
     level: ClassVar[Level]
     #: What tuning tries; hyper-parameters that are not in it keep their defaults.
     space: ClassVar[Space] = {}
 
-    class Config(HyperParameters):
-        """Hyper-parameters."""
-
-    config: Any
     n_items: int
     #: How the loss fell, for models that learn in epochs.
     curve: Curve | None = None
-
-    def __init__(self, **hyper_parameters: Any) -> None:
-        try:
-            self.config = self.Config(**hyper_parameters)
-        except ValidationError as error:
-            raise config_error(f"model {self.name}", error) from None
 
     @abstractmethod
     def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
@@ -170,37 +152,7 @@ def top_k(scores: Scores, k: int, allowed: Mask | None = None) -> tuple[Ids, Sco
     return ids, best
 
 
-R = TypeVar("R", bound="Recommender")
+_MODELS: Registry[Recommender] = Registry(Recommender.kind)
 
-_REGISTRY: dict[str, type[Recommender]] = {}
-
-
-def register(model: type[R]) -> type[R]:
-    """Class decorator: make a model known by its name to YAML files, bundles and the contract test."""
-    _REGISTRY[model.name] = model
-    return model
-
-
-def models() -> dict[str, type[Recommender]]:
-    """All registered models by name."""
-    return dict(_REGISTRY)
-
-
-def model_class(name: str) -> type[Recommender]:
-    """The model of that name; an unknown one is an error that lists the known."""
-    if name not in _REGISTRY:
-        raise NotFoundError("model", "must be registered", name, f"choose one of {', '.join(sorted(_REGISTRY))}")
-    return _REGISTRY[name]
-
-
-def config_error(where: str, error: ValidationError) -> ConfigError:
-    """The first complaint of a pydantic validation, in stellar's form."""
-    first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"]) or "configuration"
-    if first["type"] == "extra_forbidden":
-        return ConfigError(
-            f"{where}: {path}", "is not a known key", first["input"], "remove it or correct its spelling"
-        )
-    message = first["msg"][0].lower() + first["msg"][1:]
-    received = None if first["type"] == "missing" else first["input"]
-    return ConfigError(f"{where}: {path}", f"is not usable: {message}", received)
+#: As ``Registry`` describes them.
+register, models, model_class = _MODELS.register, _MODELS.all, _MODELS.find

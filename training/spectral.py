@@ -13,11 +13,12 @@ from scipy import sparse
 
 from features.schema import Level
 from features.sequences import Histories
+from training.configured import HyperParameters
 from training.factorization import Factorization
 from training.graph_patterns import degrees, patterns, power
 from training.item_to_item import strongest_interest
 from training.reasons import Reason
-from training.recommender import HyperParameters, Ids, Progress, Recommender, Scores, TrainingSet, register
+from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, register
 from training.search_space import Between, Space
 
 Floats = NDArray[np.float32]

@@ -15,8 +15,9 @@ from features.sequences import Histories
 from features.snapshot import Snapshot
 from features.split import Labelled
 from training.blend import POPULARITY_FLOOR, Blend
+from training.configured import HyperParameters
 from training.metrics import ranking_metrics
-from training.recommender import HyperParameters, Progress, Recommender, Scores, TrainingSet
+from training.recommender import Progress, Recommender, Scores, TrainingSet
 from training.train import Trained
 
 NOW = 100 * DAY_MS

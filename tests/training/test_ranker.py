@@ -15,12 +15,13 @@ from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
 from training.blend import Blend
+from training.configured import HyperParameters
 from training.cooccurrence import Cooccurrence
 from training.history import PersonalHistory
 from training.metrics import ranking_metrics
 from training.ranker import Ranker, Situation
 from training.ranker_features import NAMES, ItemFacts, candidate_features
-from training.recommender import HyperParameters, Progress, Recommender, Scores, TrainingSet
+from training.recommender import Progress, Recommender, Scores, TrainingSet
 
 NOW = 100 * DAY_MS
 N, N_ITEMS = 600, 40

@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field
 
+from training.configured import HyperParameters
 from training.intent.predictor import Matrix, Predictor, Vector, predictor_class, register_predictor
-from training.recommender import HyperParameters
 
 
 @register_predictor

@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from features.errors import ConfigError
+from training.configured import HyperParameters
 from training.intent.predictor import Matrix, Predictor, Vector, checked_examples, register_predictor
-from training.recommender import HyperParameters
 
 if TYPE_CHECKING:
     import lightgbm

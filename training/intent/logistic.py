@@ -9,9 +9,9 @@ from typing import Self
 import numpy as np
 from pydantic import Field
 
+from training.configured import HyperParameters
 from training.intent.piecewise import PiecewiseLinear
 from training.intent.predictor import Matrix, Predictor, Vector, checked_examples, register_predictor
-from training.recommender import HyperParameters
 
 
 @register_predictor

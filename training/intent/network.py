@@ -15,9 +15,9 @@ from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from training.configured import HyperParameters
 from training.intent.piecewise import PiecewiseLinear
 from training.intent.predictor import Matrix, Predictor, Vector, checked_examples, register_predictor
-from training.recommender import HyperParameters
 
 _ROWS_AT_ONCE = 2_048
 

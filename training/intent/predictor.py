@@ -5,41 +5,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from scipy.special import expit
 
-from features.errors import InputError, NotFoundError
-from training.recommender import HyperParameters, config_error
+from features.errors import InputError
+from training.configured import Configured, Registry
 
 #: (n, d) float32, NaN where a value is missing.
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float64]
 
 
-class Predictor(ABC):
+class Predictor(Configured, ABC):
     """The probability of one outcome, from d numbers."""
 
-    #: The name in YAML files and bundles.
-    name: ClassVar[str]
-
-    class Config(HyperParameters):
-        """Hyper-parameters."""
-
-    config: Any
+    kind = "predictor"
     #: Columns that the fitted predictor expects.
     n_columns: int
     #: Log-odds to which the contributions of ``explain`` are added.
     base: float
-
-    def __init__(self, **hyper_parameters: Any) -> None:
-        try:
-            self.config = self.Config(**hyper_parameters)
-        except ValidationError as error:
-            raise config_error(f"predictor {self.name}", error) from None
 
     @abstractmethod
     def fit(self, x: Matrix, y: Vector, weight: Vector | None = None) -> Self:
@@ -110,28 +97,10 @@ def checked_examples(x: Matrix, y: Vector, weight: Vector | None) -> tuple[Matri
     return x, y, weight
 
 
-P = TypeVar("P", bound=type[Predictor])
+_PREDICTORS: Registry[Predictor] = Registry(Predictor.kind)
 
-_REGISTRY: dict[str, type[Predictor]] = {}
-
-
-def register_predictor(predictor: P) -> P:
-    """Class decorator: make a predictor known by its name."""
-    _REGISTRY[predictor.name] = predictor
-    return predictor
-
-
-def predictors() -> dict[str, type[Predictor]]:
-    """All registered predictors by name; import their modules first."""
-    return dict(_REGISTRY)
-
-
-def predictor_class(name: str) -> type[Predictor]:
-    """The predictor of that name; an unknown one is an error that lists the known."""
-    if name not in _REGISTRY:
-        raise NotFoundError("predictor", "must be registered", name, f"choose one of {', '.join(sorted(_REGISTRY))}")
-    return _REGISTRY[name]
-
+#: As ``Registry`` describes them.
+register_predictor, predictors, predictor_class = _PREDICTORS.register, _PREDICTORS.all, _PREDICTORS.find
 
 #: Makes an unfitted predictor.
 MakePredictor = Callable[[], Predictor]

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from features.definitions import ACTIVITY
 from features.errors import ConfigError
 from features.schema import DAY_MS, EventType
-from training.recommender import config_error
+from training.configured import config_error
 
 
 class Target(BaseModel):

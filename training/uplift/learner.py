@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import ValidationError
 
 from features.errors import InputError
-from training.recommender import HyperParameters, config_error
+from training.configured import Configured, Registry
 from training.uplift.effects import Bools, Doubles, propensities
 
 Matrix = NDArray[np.float32]
@@ -21,21 +20,10 @@ Matrix = NDArray[np.float32]
 FEWEST = 100
 
 
-class UpliftModel(ABC):
+class UpliftModel(Configured, ABC):
     """The change that treatment makes in the mean of an outcome, per user, from what was known before."""
 
-    name: ClassVar[str]
-
-    class Config(HyperParameters):
-        """Hyper-parameters."""
-
-    config: Any
-
-    def __init__(self, **hyper_parameters: Any) -> None:
-        try:
-            self.config = self.Config(**hyper_parameters)
-        except ValidationError as error:
-            raise config_error(f"uplift model {self.name}", error) from None
+    kind = "uplift model"
 
     def fit(self, x: ArrayLike, treated: ArrayLike, y: ArrayLike, propensity: ArrayLike | None = None) -> Self:
         """Learn from a randomised log; whether it was randomised is asked by ``randomisation.check_randomised``.
@@ -94,9 +82,23 @@ class UpliftModel(ABC):
     def _load(self, folder: Path) -> None: ...
 
 
+_MODELS: Registry[UpliftModel] = Registry(UpliftModel.kind, "must be a known one")
+
+#: As ``Registry`` describes them.
+register_uplift_model, uplift_models, uplift_model_class = _MODELS.register, _MODELS.all, _MODELS.find
+
+
 def folds_of(n: int, folds: int, seed: int) -> NDArray[np.intp]:
     """(n,) the fold of each user: sizes differ by one at most, and depend on the seed alone."""
     return np.random.default_rng(seed).permutation(np.arange(n) % folds)
 
 
-__all__ = ["FEWEST", "Matrix", "UpliftModel", "folds_of"]
+__all__ = [
+    "FEWEST",
+    "Matrix",
+    "UpliftModel",
+    "folds_of",
+    "register_uplift_model",
+    "uplift_model_class",
+    "uplift_models",
+]

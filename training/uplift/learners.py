@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from training.uplift.effects import Bools, Doubles, pseudo_outcomes
-from training.uplift.learner import Matrix, UpliftModel, folds_of
+from training.uplift.learner import Matrix, UpliftModel, folds_of, register_uplift_model
 from training.uplift.regression import Trees, TreesConfig
 
 #: For the outcome itself, of which more can be learned than of an effect.
@@ -49,6 +49,7 @@ class _OfRegressions(UpliftModel):
         self._parts = {name: Trees(self._settings()).load(folder / f"{name}.txt") for name in self._weights}
 
 
+@register_uplift_model
 class TwoModel(_OfRegressions):
     """``mu_1(x) - mu_0(x)``, each learned in its own arm (Hansotia & Rukstales 2002; the T-learner)."""
 
@@ -67,6 +68,7 @@ class TwoModel(_OfRegressions):
         self._keep({"treated": (made[True], 1.0), "control": (made[False], -1.0)})
 
 
+@register_uplift_model
 class TransformedOutcome(_OfRegressions):
     """One regression of the transformed outcome, whose mean given x is the effect (Athey & Imbens 2016)."""
 
@@ -84,6 +86,7 @@ class TransformedOutcome(_OfRegressions):
         self._keep({"effect": (Trees(self._settings()).fit(x, pseudo_outcomes(treated, y, propensity)), 1.0)})
 
 
+@register_uplift_model
 class DoublyRobust(_OfRegressions):
     """The same of the doubly robust score, from which what x says of the outcome is taken out (Kennedy 2020).
 
@@ -114,6 +117,7 @@ class DoublyRobust(_OfRegressions):
         self._keep({"effect": (Trees(self._settings()).fit(x, score), 1.0)})
 
 
+@register_uplift_model
 class XLearner(_OfRegressions):
     """Effects imputed in each arm with the other arm's model, then averaged (Kuenzel et al. 2019).
 

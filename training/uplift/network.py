@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from training.fit import FitConfig, choose_device, fit, seed_everything
 from training.uplift.basis import Basis
 from training.uplift.effects import Bools, Doubles
-from training.uplift.learner import Matrix, UpliftModel
+from training.uplift.learner import Matrix, UpliftModel, register_uplift_model
 
 Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -51,6 +51,7 @@ class _Shuffled:
             yield x, treated, y, weight
 
 
+@register_uplift_model
 class SharedNetwork(UpliftModel):
     """TARNet (Shalit et al. 2017): one representation, a head per arm; the treated head adds to the other's.
 

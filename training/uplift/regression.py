@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from pydantic import Field
 
-from training.recommender import HyperParameters
+from training.configured import HyperParameters
 from training.uplift.effects import Doubles
 from training.uplift.learner import Matrix
 
