@@ -7,7 +7,7 @@ weighted by how well it remembers its own training data.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -46,6 +46,10 @@ POPULARITY_FLOOR = 1e-6
 def basis(s: NDArray[Any], best: NDArray[Any], scale: NDArray[Any] | float) -> tuple[NDArray[Any], NDArray[Any]]:
     """The ``BASIS`` columns of scores: evidence in units of ``scale``, and relative to the user's ``best``."""
     return np.log1p(s / scale), s / np.where(best > 0, best, 1.0)
+
+
+#: Of (n, k) items of n questions, the position in ``Blend.parts`` of what spoke most for each, -1 for none.
+Spoke = Callable[[Ids], NDArray[np.int8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,7 @@ class Blend(Recommender):
 
     def score_all(self, histories: Histories) -> Scores:
         """(n, n_items) sums of the parts' contributions; popularity where there are none."""
-        return self._total(self.contributions(histories))
+        return self._ranked(histories, None, frozenset())[0]
 
     def _total(self, added: Scores) -> Scores:
         return np.where((added != 0).any(axis=0), added.sum(axis=0), self.popular)
@@ -193,12 +197,21 @@ class Blend(Recommender):
         scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
         parts = np.full((len(histories), k), -1, dtype=np.int8)
         for rows in chunks(len(histories)):
-            added = self.contributions(histories.take(np.arange(rows.start, rows.stop)), unavailable)
-            ids[rows], scores[rows] = top_k(self._total(added), k, allowed)
-            shown = np.maximum(ids[rows], 0)
-            of_shown = np.take_along_axis(added, shown[None], axis=2)
-            parts[rows] = np.where((of_shown.max(axis=0) > 0) & (ids[rows] >= 0), of_shown.argmax(axis=0), -1)
+            asked = histories.take(np.arange(rows.start, rows.stop))
+            total, spoke = self._ranked(asked, allowed, unavailable)
+            ids[rows], scores[rows] = top_k(total, k, allowed)
+            parts[rows] = np.where(ids[rows] >= 0, spoke(np.maximum(ids[rows], 0)), -1)
         return Ranking(ids, scores, parts)
+
+    def _ranked(self, histories: Histories, allowed: Mask | None, unavailable: frozenset[str]) -> tuple[Scores, Spoke]:
+        """(n, n_items) what ``rank`` sorts by, and who spoke; ``allowed`` is for rankings that choose candidates."""
+        added = self.contributions(histories, unavailable)
+
+        def spoke(items: Ids) -> NDArray[np.int8]:
+            of_items = np.take_along_axis(added, items[None], axis=2)
+            return np.where(of_items.max(axis=0) > 0, of_items.argmax(axis=0), -1).astype(np.int8)
+
+        return self._total(added), spoke
 
     def _scales(self, *questions: Labelled) -> NDArray[np.float64]:
         """The mean positive score of each part: what counts as one unit of its evidence."""
@@ -281,4 +294,4 @@ class Blend(Recommender):
         return blend
 
 
-__all__ = ["BASIS", "Blend", "Ranking", "basis"]
+__all__ = ["BASIS", "Blend", "Ranking", "Spoke", "basis"]

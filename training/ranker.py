@@ -22,7 +22,7 @@ from features.schema import Level
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
-from training.blend import BASIS, Blend, Ranking, basis
+from training.blend import BASIS, Blend, Spoke, basis
 from training.candidates import candidates
 from training.listwise import Doubles, least_cross_entropy
 from training.ranker_features import ItemFacts, candidate_features
@@ -37,7 +37,7 @@ from training.ranker_weights import (
     ndcg,
     scored,
 )
-from training.recommender import Ids, Mask, Recommender, Scores, chunks, register, top_k
+from training.recommender import Ids, Mask, Recommender, Scores, register
 
 
 class Situation(StrEnum):
@@ -105,34 +105,13 @@ class Ranker(Blend):
         other.weights = dict(self.weights)
         return other
 
-    def score_all(self, histories: Histories) -> Scores:
-        """(n, n_items): the candidates' scores, and below them the blend's."""
-        return self._ranked(histories, None, frozenset())[0]
-
     def recommend(self, histories: Histories, k: int, allowed: Mask | None = None) -> tuple[Ids, Scores]:
         """The ``k`` best items of each user; candidates are drawn from those that may be shown."""
         ranking = self.rank(histories, k, allowed)
         return ranking.ids, ranking.scores
 
-    def rank(
-        self, histories: Histories, k: int, allowed: Mask | None = None, unavailable: frozenset[str] = frozenset()
-    ) -> Ranking:
-        """Like ``recommend``, saying which part spoke most for each item, and able to do without some parts."""
-        ids = np.full((len(histories), k), -1, dtype=np.int32)
-        scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
-        parts = np.full((len(histories), k), -1, dtype=np.int8)
-        for rows in chunks(len(histories)):
-            asked = histories.take(np.arange(rows.start, rows.stop))
-            total, spoke = self._ranked(asked, allowed, unavailable)
-            ids[rows], scores[rows] = top_k(total, k, allowed)
-            shown = np.maximum(ids[rows], 0)
-            parts[rows] = np.where(ids[rows] >= 0, np.take_along_axis(spoke, shown, axis=1), -1)
-        return Ranking(ids, scores, parts)
-
-    def _ranked(
-        self, histories: Histories, allowed: Mask | None, unavailable: frozenset[str]
-    ) -> tuple[Scores, NDArray[np.int8]]:
-        """(n, n_items) scores, and the part that spoke most for each item, -1 for none."""
+    def _ranked(self, histories: Histories, allowed: Mask | None, unavailable: frozenset[str]) -> tuple[Scores, Spoke]:
+        """The candidates' scores, and below them the blend's."""
         scores = self.part_scores(histories, unavailable)
         situations = self._situations(histories, scores)
         chosen, places = candidates(scores, self.config.candidates, self.config.cap, allowed)
@@ -153,7 +132,7 @@ class Ranker(Blend):
             np.minimum.at(worst, rows, ranked)
             # Scores above 0, and above those of all other items, say that something speaks for a candidate.
             total[rows, items] = ranked + (best_other + 1e-3 - np.minimum(worst, best_other))[rows]
-        return total, spoke
+        return total, lambda items: np.take_along_axis(spoke, items, axis=1)
 
     def _columns(self, scores: Scores, chosen: Ragged, places: NDArray[np.int16]) -> Doubles:
         """(m, parts, OF_PART) what each part says of each candidate."""
