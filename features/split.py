@@ -8,16 +8,15 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from features.consent import permitted
 from features.dataset import Dataset
 from features.engine import Engine
 from features.errors import ConfigError, InputError
-from features.identity import identities, resolved
 from features.ids import Vocabulary
 from features.instants import iso
 from features.schema import DAY_MS, INTERACTIONS, MISSING, SESSION_GAP_S, Columns, EventType
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot, dense_events
+from features.window import readable_window
 
 
 class Moment(StrEnum):
@@ -77,7 +76,7 @@ def ask(engine: Engine, dataset: Dataset, snapshot: Snapshot, until_ms: int, mom
         raise ConfigError(
             "replay", "needs events in order inside a visit, which this data does not carry", moment.value
         )
-    frame = _readable_window(engine, dataset, start_ms, until_ms)
+    frame = _about_items(engine, dataset, start_ms, until_ms)
     nobody = InputError(
         "data", "must hold purchases in the label window", f"none in {iso(start_ms)} .. {iso(until_ms)}"
     )
@@ -99,14 +98,11 @@ def ask(engine: Engine, dataset: Dataset, snapshot: Snapshot, until_ms: int, mom
     return Labelled(histories, labels, vocabulary, _groups(snapshot, users, histories))
 
 
-def _readable_window(engine: Engine, dataset: Dataset, start_ms: int, until_ms: int) -> pd.DataFrame:
-    """The window's events about items, by user in the order of timelines; identity and consent as of its beginning."""
-    events = dataset.events(engine)
-    window = events.filter(events[Columns.TS] >= start_ms, events[Columns.TS] < until_ms)
-    merged = identities(engine, events, start_ms)
-    about_items = resolved(engine, window.filter(window[Columns.ITEM_ID].notnull()), merged)
-    readable = permitted(engine, about_items, dataset.users(engine), start_ms, merged)
-    frame = engine.to_pandas(readable[[Columns.USER_ID, Columns.ITEM_ID, Columns.EVENT_TYPE, Columns.TS]])
+def _about_items(engine: Engine, dataset: Dataset, start_ms: int, until_ms: int) -> pd.DataFrame:
+    """The readable events of the window that are about items, by user in the order of timelines."""
+    window = readable_window(engine, dataset, start_ms, until_ms)
+    about_items = window.filter(window[Columns.ITEM_ID].notnull())
+    frame = engine.to_pandas(about_items[[Columns.USER_ID, Columns.ITEM_ID, Columns.EVENT_TYPE, Columns.TS]])
     codes = frame[Columns.EVENT_TYPE].map({kind.value: kind.code for kind in EventType})
     ordered = frame.assign(_code=codes).sort_values([Columns.USER_ID, Columns.TS, "_code", Columns.ITEM_ID])
     return ordered.drop(columns="_code").reset_index(drop=True)
