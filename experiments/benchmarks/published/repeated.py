@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from experiments.benchmarks.machine import machine, peak_mb
 from experiments.benchmarks.published.arms import Arms, seeded
 from experiments.benchmarks.published.fitted import FittedTwice, Material, fit_twice
-from experiments.benchmarks.published.questions import spread
+from experiments.benchmarks.published.questions import answer, means, spread
 from features.errors import ConfigError
+from features.split import Labelled
 from training.blend import Blend
+from training.metrics import ranking_metrics
 from training.train import Notify
 
 #: The metrics of an arm; told the name of the stage.
@@ -28,6 +30,26 @@ def seeds_of(seeds: Iterable[int]) -> list[int]:
     if not chosen:
         raise ConfigError("seeds", "must be at least one", 0)
     return chosen
+
+
+def judge_on(asked: Labelled, material: Material, metrics: Mapping[str, str], k: int, notify: Notify) -> Judge:
+    """Judges lists of ``k``: on the test, ``asked``, and with ``validation_`` on the half that blends learn from.
+
+    Args:
+        metrics: What to report under which name: ours to those of ``ranking_metrics``.
+    """
+    again = material.again
+
+    def judge(arm: FittedTwice, stage: str) -> dict[str, float]:
+        judged: dict[str, float] = {}
+        for label, model, some in (("validation_", arm.decided, material.blending), ("", arm.final, asked)):
+            asking = f"{stage}, {label.replace('_', ' ')}answers"
+            ids = answer(model, some.histories, k, again=again, stage=asking, notify=notify)
+            found = means(ranking_metrics(ids, some.labels, (k,)))
+            judged |= {f"{label}{ours}": found[theirs] for ours, theirs in metrics.items()}
+        return judged
+
+    return judge
 
 
 def repeated(
@@ -107,4 +129,4 @@ def _ratios(rows: list[dict[str, Any]], models: dict[str, FittedTwice], decides:
     return {f"{name}_over_{best}": of[name][told] / of[best][told] for name in blends if of[best][told]}
 
 
-__all__ = ["Judge", "repeated", "seeds_of"]
+__all__ = ["Judge", "judge_on", "repeated", "seeds_of"]

@@ -20,13 +20,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from experiments.benchmarks.published.arms import SESSIONS, Arms
-from experiments.benchmarks.published.fitted import FittedTwice
-from experiments.benchmarks.published.questions import answer, means
 from experiments.benchmarks.published.render import render
-from experiments.benchmarks.published.repeated import repeated, seeds_of
+from experiments.benchmarks.published.repeated import judge_on, repeated, seeds_of
 from experiments.benchmarks.published.session_questions import Lists, hold_out, questions
 from features.errors import InputError
-from training.metrics import ranking_metrics
 from training.train import Notify
 
 #: The list that is judged.
@@ -66,18 +63,9 @@ def benchmark_sessions(
     material = hold_out(train, np.random.default_rng(chosen[0]))
     tell("data", 1, 2, {})
     asked = questions(material.late, Lists.of(test["prefix"]), test["target"].to_numpy(np.int64))
-    again = material.again
     tell("data", 2, 2, {})
 
-    def judge(arm: FittedTwice, stage: str) -> dict[str, float]:
-        metrics: dict[str, float] = {}
-        for label, model, some in (("validation_", arm.decided, material.blending), ("", arm.final, asked)):
-            asking = f"{stage}, {label.replace('_', ' ')}answers"
-            ids = answer(model, some.histories, K, again=again, stage=asking, notify=tell)
-            found = means(ranking_metrics(ids, some.labels, (K,)))
-            metrics |= {f"{label}{ours}": found[theirs] for ours, theirs in METRICS.items()}
-        return metrics
-
+    judge = judge_on(asked, material, METRICS, K, tell)
     decides, told = f"validation_mrr@{K}", f"mrr@{K}"
     return {
         "benchmark": "sessions",

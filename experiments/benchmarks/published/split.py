@@ -10,19 +10,20 @@ import numpy as np
 import pandas as pd
 
 from experiments.benchmarks.published.arms import SPLIT, Arms
-from experiments.benchmarks.published.fitted import FittedTwice, Material
-from experiments.benchmarks.published.questions import answer, means
-from experiments.benchmarks.published.repeated import repeated, seeds_of
+from experiments.benchmarks.published.fitted import Material
+from experiments.benchmarks.published.repeated import judge_on, repeated, seeds_of
 from experiments.benchmarks.published.snapshots import snapshot_of
 from features.errors import InputError
 from features.sequences import Ragged
 from features.snapshot import Snapshot
 from features.split import Group, Labelled
-from training.metrics import ranking_metrics
 from training.train import Notify
 
 #: The list that is judged.
 K = 20
+
+#: By the papers' names, which are ours.
+METRICS = {name: name for name in (f"recall@{K}", f"ndcg@{K}")}
 
 #: One of so many of each user's training pairs is decided on, rounded up: as the published test was taken from all
 #: pairs, ``n - floor(0.8 n)`` of each user's. Users with few pairs lose a larger share, and so they do here.
@@ -72,17 +73,7 @@ def benchmark_split(
     if not len(asked):
         raise InputError(f"{folder}: test.parquet", "must hold users of train.parquet")
 
-    again = material.again
-
-    def judge(arm: FittedTwice, stage: str) -> dict[str, float]:
-        metrics: dict[str, float] = {}
-        for label, model, some in (("", arm.final, asked), ("validation_", arm.decided, material.blending)):
-            asking = f"{stage}, {label.replace('_', ' ')}answers"
-            ids = answer(model, some.histories, K, again=again, stage=asking, notify=tell)
-            found = means(ranking_metrics(ids, some.labels, (K,)))
-            metrics |= {f"{label}{name}": found[name] for name in (f"recall@{K}", f"ndcg@{K}")}
-        return metrics
-
+    judge = judge_on(asked, material, METRICS, K, tell)
     decides, told = f"validation_ndcg@{K}", f"ndcg@{K}"
     return {
         "benchmark": "split",
