@@ -86,13 +86,9 @@ def profile(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> Profile | 
     }
     if Purpose.PERSONALISATION not in person.consents.purposes:
         return RefusedProfile(**about, notes=["the person refuses personalisation: nothing is read or computed"])
-    events = _readable(person, seen)
-    attributes = _attributes(person, bundle)
-    # A snapshot that is dated ahead of the server's clock is still known.
-    until_ms = max(now_ms, bundle.as_of_ms)
-    features = _features(person, events, seen.shown_by_day, bundle, until_ms)
-    newest = _Newest.of(bundle, now_ms, events, seen)
-    rfm, member_of = bundle.segments_of({**attributes, **features})
+    read = _Read.of(person, seen, bundle, now_ms)
+    newest = _Newest.of(bundle, now_ms, read.events, seen)
+    rfm, member_of = bundle.segments_of(read.row)
     return Profile(
         **about,
         notes=_notes(person, seen),
@@ -100,12 +96,12 @@ def profile(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> Profile | 
         ids=list(person.ids),
         snapshot=newest.age(bundle.as_of_ms),
         live=newest.live,
-        attributes={name: newest.value(value, bundle.as_of_ms) for name, value in attributes.items()},
-        features={name: newest.value(value, newest.known_ms(name)) for name, value in features.items()},
-        features_as_of_ms=border_ms(bundle.as_of_ms, until_ms),
+        attributes={name: newest.value(value, bundle.as_of_ms) for name, value in read.attributes.items()},
+        features={name: newest.value(value, newest.known_ms(name)) for name, value in read.features.items()},
+        features_as_of_ms=border_ms(bundle.as_of_ms, read.until_ms),
         segments=SegmentsNow(rfm=rfm, member_of=list(member_of)),
-        orders=_orders(person, events),
-        events=_events(person, events, bundle),
+        orders=_orders(person, read.events),
+        events=_events(person, read.events, bundle),
         impressions=[_impression(shown) for shown in seen.shown],
     )
 
@@ -118,13 +114,38 @@ def current_row(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> dict[s
     person = _person(user_id, seen, bundle)
     if Purpose.PERSONALISATION not in person.consents.purposes:
         return None
-    until_ms = max(now_ms, bundle.as_of_ms)
-    events = _readable(person, seen)
-    return _attributes(person, bundle) | _features(person, events, seen.shown_by_day, bundle, until_ms)
+    return _Read.of(person, seen, bundle, now_ms).row
 
 
-def _readable(person: _Person, seen: Seen) -> list[LiveEvent]:
-    return [event for event in seen.recent.events if person.consents.permits(event.event_type, _properties(event))]
+@dataclass(frozen=True)
+class _Read:
+    """What is read and computed of a person who allows it.
+
+    Attributes:
+        until_ms: The instant up to which.
+        events: Those since the snapshot that may be read.
+    """
+
+    until_ms: int
+    events: list[LiveEvent]
+    attributes: dict[str, str]
+    features: dict[str, Any]
+
+    @classmethod
+    def of(cls, person: _Person, seen: Seen, bundle: Bundle, now_ms: int) -> _Read:
+        """Of one person at one moment."""
+        # A snapshot that is dated ahead of the server's clock is still known.
+        until_ms = max(now_ms, bundle.as_of_ms)
+        events = [
+            event for event in seen.recent.events if person.consents.permits(event.event_type, _properties(event))
+        ]
+        features = _features(person, events, seen.shown_by_day, bundle, until_ms)
+        return cls(until_ms, events, _attributes(person, bundle), features)
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """As a user matrix would have it."""
+        return self.attributes | self.features
 
 
 @dataclass(frozen=True)
