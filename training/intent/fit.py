@@ -70,18 +70,18 @@ def fit_user_intent(
     """
     tell = notify or (lambda *_: None)
     heads: dict[str, Head] = {}
-    snapshots: dict[int, Snapshot] = {}
+    known: dict[int, tuple[Dataset, Snapshot]] = {}
     for number, target in enumerate(targets):
         tell(f"intent: {target.name}", number, len(targets), {})
         origin_ms = as_of_ms - target.horizon_ms
         if origin_ms <= dataset.first_ms:
             rule = f"must leave the horizon of {target.name} and data before it"
             raise ConfigError("as_of", rule, iso(as_of_ms), "use a later as_of or a shorter horizon")
-        # Who has taken back their consent since teaches nothing either.
-        consenting = dataset.without(revoked(engine, dataset, origin_ms, as_of_ms))
-        if origin_ms not in snapshots:
-            snapshots[origin_ms] = build_snapshot(engine, consenting, origin_ms)
-        early = snapshots[origin_ms]
+        if origin_ms not in known:
+            # Who has taken back their consent since teaches nothing either.
+            consenting = dataset.without(revoked(engine, dataset, origin_ms, as_of_ms))
+            known[origin_ms] = consenting, build_snapshot(engine, consenting, origin_ms)
+        consenting, early = known[origin_ms]
         acted = who_did(engine, consenting, target.events, origin_ms, as_of_ms)
         outcome = early.user_matrix.index.isin(acted) != target.absent
         heads[target.name] = fit_head(

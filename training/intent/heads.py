@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,7 +49,7 @@ class Chances:
     refused: NDArray[np.object_]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Head:
     """A fitted predictor of one target.
 
@@ -98,10 +99,16 @@ class Head:
 
     def _added(self, x: Matrix) -> tuple[NDArray[np.float64], list[str]]:
         """(n, columns) log-odds that each column of the user matrix added, and the columns' names."""
-        columns, number = np.unique(np.array(self.encoder.sources, dtype=object).astype(str), return_inverse=True)
+        columns, number = self._sources
         added = np.zeros((len(columns), len(x)))
         np.add.at(added, number, self.predictor.explain(x).T)
-        return added.T, columns.tolist()
+        return added.T, columns
+
+    @cached_property
+    def _sources(self) -> tuple[list[str], NDArray[np.intp]]:
+        """Names of the user matrix's columns, sorted, and (d,) which of them each encoded column comes from."""
+        columns, number = np.unique(np.array(self.encoder.sources, dtype=object).astype(str), return_inverse=True)
+        return columns.tolist(), number
 
     def save(self, folder: Path) -> None:
         """JSON, and what the predictor writes."""
