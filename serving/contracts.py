@@ -9,7 +9,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -275,23 +275,18 @@ _Posted = Annotated[
 _POSTED: TypeAdapter[Any] = TypeAdapter(_Posted)
 
 
-def parse_recommend(body: bytes) -> RecommendRequest:
-    """Read the body of ``POST /recommend``.
+Asked = TypeVar("Asked", bound=Body)
+
+
+def parse_body(kind: type[Asked], body: bytes) -> Asked:
+    """Read the body of ``POST /recommend`` or ``POST /intent``.
 
     Raises:
         RequestError: It is not JSON (400).
         InputError: A field breaks its rule.
     """
     try:
-        return RecommendRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise _first_complaint(error) from None
-
-
-def parse_intent(body: bytes) -> IntentRequest:
-    """Read the body of ``POST /intent``; errors as ``parse_recommend``."""
-    try:
-        return IntentRequest.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         raise _first_complaint(error) from None
 

@@ -216,7 +216,7 @@ class Api:
 
     async def _recommend(self, request: Request) -> Response:
         backend = self._backend()
-        asked = contracts.parse_recommend(await _json_body(request))
+        asked = contracts.parse_body(contracts.RecommendRequest, await _json_body(request))
         answer, shown = await anyio.to_thread.run_sync(backend.recommend, asked, limiter=self._threads)
         await asyncio.wrap_future(backend.state.submit_impressions(shown))
         for impression in shown:
@@ -234,7 +234,7 @@ class Api:
 
     async def _intent(self, request: Request) -> Response:
         backend = self._backend()
-        asked = contracts.parse_intent(await _json_body(request))
+        asked = contracts.parse_body(contracts.IntentRequest, await _json_body(request))
         return _json(await anyio.to_thread.run_sync(backend.intent, asked, limiter=self._threads))
 
     async def _profile(self, request: Request) -> Response:

@@ -12,11 +12,12 @@ from features.schema import IDENTITY, NEEDS_ITEM, EventType
 from serving.contracts import (
     CLOCK_SKEW_MS,
     MAX_EVENTS,
+    RecommendRequest,
     RequestError,
     Surface,
     error_answer,
+    parse_body,
     parse_events,
-    parse_recommend,
     status_of,
 )
 from serving.state import LiveEvent, StateError
@@ -39,7 +40,7 @@ def refusal(body: Any, parse: Any = events) -> tuple[int, str, str, Any]:
 
 
 def recommend_refusal(body: Any) -> tuple[int, str, str, Any]:
-    return refusal(body, lambda content: parse_recommend(json.dumps(content).encode()))
+    return refusal(body, lambda content: parse_body(RecommendRequest, json.dumps(content).encode()))
 
 
 def test_one_event_and_many_are_read_alike() -> None:
@@ -142,14 +143,14 @@ def test_a_batch_of_the_wrong_shape_is_refused(body: Any, field: str, rule: str,
     [b"", b"{", b"user_id=ann", b'{"user_id": "\xff"}', b'{"user_id": "\\ud800"}', b"[" * 100_000, b"9" * 5_000],
 )
 def test_what_is_not_json_is_refused_with_400(body: bytes) -> None:
-    for parse in (lambda content: parse_events(content, NOW_MS), parse_recommend):
+    for parse in (lambda content: parse_events(content, NOW_MS), lambda content: parse_body(RecommendRequest, content)):
         status, field, rule, _ = refusal(body, parse)
         assert (status, field) == (400, "body")
         assert rule.startswith("must be JSON (")
 
 
 def test_a_question_needs_only_a_user() -> None:
-    asked = parse_recommend(b'{"user_id": "ann"}')
+    asked = parse_body(RecommendRequest, b'{"user_id": "ann"}')
     assert (asked.k, asked.surface, asked.attributes, asked.item_id, asked.exclude) == (10, Surface.HOME, {}, None, [])
 
 
