@@ -21,7 +21,8 @@ from features.errors import ConfigError, InputError
 from features.ingest import ingest
 from features.sequences import Ragged
 from features.snapshot import Snapshot
-from training.recommender import Progress, Recommender, Scores, TrainingSet
+from tests.training.planted import Unsaved
+from training.recommender import Progress, Scores, TrainingSet
 
 N_ITEMS = 30
 ARMS: Arms = {"bestsellers": {"model": "bestsellers"}, "linear": {"model": "linear", "ridge": 1.0}}
@@ -106,7 +107,7 @@ def test_items_that_a_snapshot_does_not_know_are_unknown_and_missed(left_out: An
         assert asked.labels.values[row] >= len(known)
 
 
-class Backwards(Recommender):
+class Backwards(Unsaved):
     """Says that everybody takes the items in their order."""
 
     name = "backwards"
@@ -117,13 +118,6 @@ class Backwards(Recommender):
 
     def score_all(self, histories: Any) -> Scores:
         return np.tile(-np.arange(self.n_items, dtype=np.float32), (len(histories), 1))
-
-    def save(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    @classmethod
-    def load(cls, folder: Path) -> Backwards:
-        raise NotImplementedError
 
 
 def test_what_was_seen_is_an_answer_only_where_it_may_be(left_out: Any) -> None:

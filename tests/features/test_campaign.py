@@ -17,7 +17,7 @@ from features.schema import DAY_MS, EventType
 from features.shop import Shop
 from features.shop.campaign import CONTROL, LEAST, MOST, WINDOW_DAYS, Campaign, CampaignConfig, run_campaign
 from features.snapshot import build_snapshot
-from training.uplift.trial import read_trial
+from training.uplift.trial import Trial, read_trial
 
 
 @pytest.fixture(scope="module")
@@ -84,23 +84,20 @@ def test_rows_after_the_mailing_are_read_back_and_none_of_them_is_a_feature(
         )
         pd.testing.assert_frame_equal(alone, both)
         rows = both[both.index.isin(people.index)]
-        trial = read_trial(
-            engine,
-            Dataset.open(tmp_path / "both"),
-            rows,
-            sent_ms=campaign.mailed_ms,
-            outcome=EventType.VISIT,
-            window_days=WINDOW_DAYS,
-        )
-        with pytest.raises(InputError, match="sent_ms"):
-            read_trial(
+
+        def read(name: str) -> Trial:
+            return read_trial(
                 engine,
-                Dataset.open(tmp_path / "alone"),
+                Dataset.open(tmp_path / name),
                 rows,
                 sent_ms=campaign.mailed_ms,
                 outcome=EventType.VISIT,
                 window_days=WINDOW_DAYS,
             )
+
+        trial = read("both")
+        with pytest.raises(InputError, match="sent_ms"):
+            read("alone")
     assert trial.arms == ["mailing", "voucher"]
     took_part = people.loc[rows.index]
     assert [arm or CONTROL for arm in trial.arm] == took_part.arm.tolist()

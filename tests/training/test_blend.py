@@ -3,58 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
 
 from features.errors import ConfigError
 from features.schema import DAY_MS, EventType, Level
-from features.sequences import Histories
 from features.snapshot import Snapshot
 from features.split import Labelled
+from tests.training.planted import Planted
 from training.blend import POPULARITY_FLOOR, Blend
-from training.configured import HyperParameters
 from training.metrics import ranking_metrics
-from training.recommender import Progress, Recommender, Scores, TrainingSet
+from training.recommender import Recommender, Scores, TrainingSet
 from training.train import Trained
 
 NOW = 100 * DAY_MS
 N, N_ITEMS = 1_500, 40
-
-
-class Planted(Recommender):
-    """Scores that were written down: row i is for user ``ui``."""
-
-    name = "planted"
-    level = Level.PREFERENCE
-
-    class Config(HyperParameters):
-        """None."""
-
-    def __init__(self, scores: Scores, level: Level = Level.PREFERENCE) -> None:
-        super().__init__()
-        self.scores, self.n_items = scores.astype(np.float32), scores.shape[1]
-        self.level = level  # type: ignore[misc]
-        self.asked: list[Histories] = []
-
-    def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
-        return self
-
-    def score_all(self, histories: Histories) -> Scores:
-        self.asked.append(histories)
-        scores = self.scores[[int(user_id[1:]) for user_id in histories.user_ids]]
-        if self.level is Level.LIVE:  # nothing live, nothing known
-            scores = scores * (histories.live().lengths > 0)[:, None].astype(np.float32)
-        return scores
-
-    def save(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        raise NotImplementedError
 
 
 @pytest.fixture(scope="module")

@@ -12,24 +12,15 @@ from scipy import sparse
 
 from features.schema import EventType
 from features.snapshot import Snapshot
+from tests.training.some_pairs import N_ITEMS, N_USERS, NOW, some_pairs
 from training import factorization
 from training.factorization import Factorization, Solver, alike
 from training.recommender import TrainingSet
 
-BUY, VIEW = EventType.PURCHASE, EventType.VIEW
-N_USERS, N_ITEMS, NOW = 30, 14, 1_000
-
 
 @pytest.fixture(scope="module")
 def some(make_snapshot: Any) -> Snapshot:
-    """Random pairs, some of them twice or only looked at; nobody took the last item, and the last user nothing."""
-    rng = np.random.default_rng(0)
-    events = [
-        (user, int(rng.integers(N_ITEMS - 1)), (BUY, VIEW)[rng.integers(2)], int(rng.integers(9)))
-        for user in range(N_USERS - 1)
-        for _ in range(int(rng.integers(1, 9)))
-    ]
-    return make_snapshot(events, N_USERS, N_ITEMS, NOW)
+    return make_snapshot(some_pairs(), N_USERS, N_ITEMS, NOW)
 
 
 def by_hand(interest: np.ndarray, columns: np.ndarray, unobserved: float, penalty: float) -> np.ndarray:

@@ -5,54 +5,27 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
 
-from features.schema import DAY_MS, EventType, Level
+from features.schema import DAY_MS, EventType
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
+from tests.training.planted import Planted
 from training.blend import Blend
-from training.configured import HyperParameters
 from training.cooccurrence import Cooccurrence
 from training.history import PersonalHistory
 from training.metrics import ranking_metrics
 from training.ranker import Ranker, Situation
 from training.ranker_features import NAMES, ItemFacts, candidate_features
-from training.recommender import Progress, Recommender, Scores, TrainingSet
+from training.recommender import Recommender, Scores, TrainingSet
 
 NOW = 100 * DAY_MS
 N, N_ITEMS = 600, 40
 VIEW, CART, BUY = EventType.VIEW, EventType.ADD_TO_CART, EventType.PURCHASE
-
-
-class Planted(Recommender):
-    """Scores that were written down: row i is for user ``ui``."""
-
-    name = "planted"
-    level = Level.PREFERENCE
-
-    class Config(HyperParameters):
-        """None."""
-
-    def __init__(self, scores: Scores) -> None:
-        super().__init__()
-        self.scores, self.n_items = scores.astype(np.float32), scores.shape[1]
-
-    def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
-        return self
-
-    def score_all(self, histories: Histories) -> Scores:
-        return self.scores[[int(user_id[1:]) for user_id in histories.user_ids]]
-
-    def save(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        raise NotImplementedError
 
 
 def with_columns(snapshot: Snapshot, **columns: Any) -> Snapshot:
