@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from features.errors import InputError
+from training.folds import folds_of
 from training.intent.predictor import Vector
 
 KINDS = ("identity", "temperature", "isotonic")
@@ -141,7 +142,7 @@ _FIT = {"identity": _identity, "temperature": _temperature, "isotonic": _isotoni
 
 
 def _best(p: Vector, y: Vector, folds: int, seed: int) -> str:
-    of = np.random.default_rng(seed).permutation(len(p)) % folds
+    of = folds_of(len(p), folds, seed)
     found = {kind: np.empty(len(p)) for kind in KINDS}
     for fold in range(folds):
         out = of == fold

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import expit
 
 from features.audience import revoked
@@ -26,11 +25,12 @@ from features.errors import ConfigError
 from features.instants import iso
 from features.outcomes import who_did
 from features.snapshot import Snapshot, build_snapshot
+from training.folds import folds_of
 from training.intent.calibration import fit_calibrator
 from training.intent.contract import MIN_ROWS, contract
 from training.intent.encoding import Encoder
 from training.intent.heads import Head, UserIntent, segments_of
-from training.intent.predictor import Predictor, Vector, predictor_class
+from training.intent.predictor import MakePredictor, Vector, predictor_class
 from training.intent.targets import TARGETS, Target
 
 #: Users are left out in so many groups, an even number: halves of them judge each other's calibrators.
@@ -101,7 +101,7 @@ def fit_head(
     users: pd.DataFrame,
     outcome: Vector,
     segmented: Sequence[str],
-    make: Callable[[], Predictor],
+    make: MakePredictor,
     seed: int,
 ) -> Head:
     """One head from rows of a user matrix and (n,) outcomes of 0 or 1.
@@ -112,7 +112,7 @@ def fit_head(
     """
     encoder = Encoder.fit(users)
     x = encoder.transform(users)
-    fold = _folds(len(users), seed)
+    fold = folds_of(len(users), FOLDS, seed)
     left_out = np.empty(len(users))
     for number in range(FOLDS):
         out = fold == number
@@ -130,10 +130,6 @@ def fit_head(
 def readable_columns(users: pd.DataFrame) -> pd.DataFrame:
     """A user matrix without single affinities: their labels come and go from one snapshot to the next."""
     return users[[name for name in users.columns if not str(name).startswith("affinity:")]]
-
-
-def _folds(n: int, seed: int) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).permutation(n) % FOLDS
 
 
 __all__ = ["FOLDS", "fit_head", "fit_user_intent", "readable_columns"]

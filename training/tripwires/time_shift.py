@@ -18,6 +18,7 @@ from features.schema import DAY_MS, Columns, EventType
 from features.sequences import Histories
 from features.snapshot import Snapshot
 from features.split import Labelled
+from training.folds import folds_of
 from training.tripwires.alarms import Alarm, auc, beyond, share
 
 WIRE = "time shift"
@@ -156,7 +157,7 @@ def _guessed(codes: NDArray[np.int64], categories: NDArray[np.int64], window: _W
     if len(users) < _FEWEST_ROWS:
         return np.zeros(0, dtype=bool)
     values, bought = codes[users], categories[window.pairs[first, 1]]
-    folds = _folds(len(users))
+    folds = folds_of(len(users), _FOLDS, 0)
     counts = np.zeros((_FOLDS, values.max() + 1, bought.max() + 1))
     np.add.at(counts, (folds, values, bought), 1)
     others = counts.sum(axis=0) - counts
@@ -165,16 +166,12 @@ def _guessed(codes: NDArray[np.int64], categories: NDArray[np.int64], window: _W
 
 def rates(codes: NDArray[np.int64], flags: Bools) -> Floats:
     """(n,) the share of flags among the rows of the same value in other folds, drawn to the share of all."""
-    folds = _folds(len(codes))
+    folds = folds_of(len(codes), _FOLDS, 0)
     counts, sums = (np.zeros((_FOLDS, codes.max(initial=0) + 1)) for _ in range(2))
     np.add.at(counts, (folds, codes), 1)
     np.add.at(sums, (folds, codes), flags)
     others, hits = counts.sum(axis=0) - counts, sums.sum(axis=0) - sums
     return np.asarray(((hits + _STRENGTH * flags.mean()) / (others + _STRENGTH))[folds, codes])
-
-
-def _folds(n: int) -> NDArray[np.int64]:
-    return np.random.default_rng(0).permutation(n) % _FOLDS
 
 
 def _attributes_of_items(items: pd.DataFrame) -> list[str]:

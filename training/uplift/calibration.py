@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from features.errors import ConfigError
+from training.folds import folds_of
 from training.uplift.effects import Doubles, propensities, pseudo_outcomes
-from training.uplift.learner import UpliftModel, folds_of
+from training.uplift.learner import UpliftModel
 
 Folds = NDArray[np.intp]
 

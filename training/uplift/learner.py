@@ -87,18 +87,4 @@ _MODELS: Registry[UpliftModel] = Registry(UpliftModel.kind, "must be a known one
 #: As ``Registry`` describes them.
 register_uplift_model, uplift_models, uplift_model_class = _MODELS.register, _MODELS.all, _MODELS.find
 
-
-def folds_of(n: int, folds: int, seed: int) -> NDArray[np.intp]:
-    """(n,) the fold of each user: sizes differ by one at most, and depend on the seed alone."""
-    return np.random.default_rng(seed).permutation(np.arange(n) % folds)
-
-
-__all__ = [
-    "FEWEST",
-    "Matrix",
-    "UpliftModel",
-    "folds_of",
-    "register_uplift_model",
-    "uplift_model_class",
-    "uplift_models",
-]
+__all__ = ["FEWEST", "Matrix", "UpliftModel", "register_uplift_model", "uplift_model_class", "uplift_models"]

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from training.folds import folds_of
 from training.uplift.effects import Bools, Doubles, pseudo_outcomes
-from training.uplift.learner import Matrix, UpliftModel, folds_of, register_uplift_model
+from training.uplift.learner import Matrix, UpliftModel, register_uplift_model
 from training.uplift.regression import Trees, TreesConfig
 
 #: For the outcome itself, of which more can be learned than of an effect.

@@ -20,10 +20,10 @@ from features.home import home
 from features.ingest import ingest
 from features.schema import Columns, EventType
 from features.sources.hillstrom import MAILED_MS
+from training.folds import folds_of
 from training.train import Notify
 from training.uplift.calibration import Calibrated
 from training.uplift.effects import Doubles, pseudo_outcomes
-from training.uplift.learner import folds_of
 from training.uplift.randomisation import check_randomised
 from training.uplift.trial import Contrast, Trial, read_trial
 from training.uplift.zoo import UPLIFT_MODELS

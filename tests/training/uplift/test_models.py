@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from features.errors import ConfigError, InputError, NotFoundError
+from training.folds import folds_of
 from training.uplift.calibration import Calibrated, fit_line
 from training.uplift.effects import Doubles, propensities, pseudo_outcomes
-from training.uplift.learner import folds_of
 from training.uplift.zoo import UPLIFT_MODELS, uplift_model_class
 
 Made = tuple[np.ndarray, np.ndarray, Doubles, Doubles, Doubles]
