@@ -89,7 +89,7 @@ def test_planted_uplift_has_its_own_qini_slope_and_bins() -> None:
     # Uniform from 0 to .4: the area between .4 p - .2 p^2 and .2 p is 1/30; the best tenth gains .38 on average.
     for figure, expected in (("qini", 0.4 / 12), ("uplift@10", 0.38), ("uplift@30", 0.34), ("slope", 1.0)):
         assert row["low"][figure] < expected < row["high"][figure]
-    assert row["verdict"] == "ship"
+    assert row["orders_by_uplift"] == "yes"
     bins = calibration_bins(uplift, effects, bins=5, seed=0)
     assert [one.n for one in bins] == [8_000] * 5
     np.testing.assert_allclose([one.predicted for one in bins], [0.36, 0.28, 0.2, 0.12, 0.04], atol=0.01)
@@ -102,8 +102,8 @@ def test_noise_is_not_claimed_and_alike_models_cannot_be_told_apart() -> None:
     noise = rng.random(5_000)
     models = {"truth": uplift, "nearly": uplift + 0.02 * rng.random(5_000), "noise": noise, "flat": np.ones(5_000)}
     terms = {name: terms_of(score, score, effects) for name, score in models.items()}
-    verdicts = {row["model"]: row["verdict"] for row in figure_rows(terms)}
-    assert verdicts == {"truth": "ship", "nearly": "ship", "noise": "cannot_tell", "flat": "cannot_tell"}
+    orders = {row["model"]: row["orders_by_uplift"] for row in figure_rows(terms)}
+    assert orders == {"truth": "yes", "nearly": "yes", "noise": "cannot_tell", "flat": "cannot_tell"}
     assert comparison(terms)["verdict"] == "cannot_tell"
     clear = comparison({name: terms[name] for name in ("truth", "noise", "flat")})
     assert clear["best"] == clear["verdict"] == "truth" and clear["over"]["noise"]["low"] > 0

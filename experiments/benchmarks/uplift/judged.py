@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
 from experiments.statistics import Lift, paired_bootstrap
 from experiments.uplift_metrics import auuc_terms, qini_terms, slope_terms, uplift_at_terms
-from experiments.verdict import Verdict
 from training.uplift.calibration import Folds
 from training.uplift.effects import Doubles
 
 SHARES = (0.1, 0.2, 0.3)
 
 #: Of a comparison in which no model's interval lies above another's.
-CANNOT_TELL = Verdict.CANNOT_TELL.value
+CANNOT_TELL = "cannot_tell"
 
 Terms = dict[str, Doubles]
+
+
+class Orders(StrEnum):
+    """Whether a model puts users with more uplift first: its Qini's interval lies above zero, below, or holds it."""
+
+    YES = "yes"
+    NO = "no"
+    CANNOT_TELL = CANNOT_TELL
+
+    @classmethod
+    def of(cls, low: float | None, high: float | None) -> Orders:
+        """By the ends of the interval, None where there is none."""
+        if low is not None and low > 0:
+            return cls.YES
+        return cls.NO if high is not None and high < 0 else cls.CANNOT_TELL
 
 
 def terms_of(ranked: Doubles, predicted: Doubles, effects: Doubles, fold: Folds | None = None) -> Terms:
@@ -47,9 +62,9 @@ def intervals(terms: Mapping[str, Doubles], *, confidence: float = 0.95, seed: i
 
 
 def figure_rows(models: Mapping[str, Terms], *, confidence: float = 0.95) -> list[dict[str, Any]]:
-    """One row per model: each figure with its interval, simultaneous over models, and the verdict of its Qini.
+    """One row per model: each figure with its interval, simultaneous over models.
 
-    ``verdict``: ``ship`` if the Qini's interval lies above zero, ``hold`` if below, else ``cannot_tell``.
+    ``orders_by_uplift``: a value of ``Orders``.
     """
     rows: list[dict[str, Any]] = [{"model": name, "metrics": {}, "low": {}, "high": {}} for name in models]
     for figure in ("qini", "auuc", *map(name_at, SHARES), "slope"):
@@ -61,7 +76,7 @@ def figure_rows(models: Mapping[str, Terms], *, confidence: float = 0.95) -> lis
                 row["metrics"][figure] = lift["difference"]
                 row["low"][figure], row["high"][figure] = lift["low"], lift["high"]
     for row in rows:
-        row["verdict"] = _verdict(row["low"]["qini"], row["high"]["qini"])
+        row["orders_by_uplift"] = Orders.of(row["low"]["qini"], row["high"]["qini"]).value
     return rows
 
 
@@ -87,15 +102,10 @@ def comparison(models: Mapping[str, Terms], *, figure: str = "qini") -> dict[str
     return {"best": best, "verdict": best if clear else CANNOT_TELL, "over": against}
 
 
-def _verdict(low: float | None, high: float | None) -> str:
-    if low is not None and low > 0:
-        return Verdict.SHIP.value
-    return Verdict.HOLD.value if high is not None and high < 0 else CANNOT_TELL
-
-
 __all__ = [
     "CANNOT_TELL",
     "SHARES",
+    "Orders",
     "Terms",
     "comparison",
     "figure_rows",

@@ -176,7 +176,7 @@ def _row(name: str, shops: list[dict[str, Any]]) -> dict[str, Any]:
         "sd": {figure: float(found.std(ddof=ddof)) for figure, found in values.items()},
         "least": {figure: float(found.min()) for figure, found in values.items()},
         "most": {figure: float(found.max()) for figure, found in values.items()},
-        "verdicts": [row["verdict"] for row in mine],
+        "orders_by_uplift": [row["orders_by_uplift"] for row in mine],
         "n": int(np.mean([shop["n"] for shop in shops])),
         "seconds": float(np.mean([row["more"]["seconds"] for row in mine])),
         "peak_mb": peak_mb(),

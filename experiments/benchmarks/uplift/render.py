@@ -9,10 +9,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.benchmarks.uplift.judged import SHARES, name_at
+from experiments.benchmarks.uplift.judged import SHARES, Orders, name_at
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+#: What a Qini that is surely above zero means.
+_ORDERS = "orders by uplift"
 
 _RANKING = ("qini", *map(name_at, SHARES))
 
@@ -27,10 +30,10 @@ def render_hillstrom(result: dict[str, Any]) -> RenderableType:
         mean = about["uplift"]
         title = f"{arm} against control, visits: {about['n']:,} customers, {_told(mean['difference'], mean)}"
         table = Table(title=title, title_justify="left")
-        _columns(table, "model", *_RANKING, "slope", "verdict", "seconds")
+        _columns(table, "model", *_RANKING, "slope", _ORDERS, "seconds")
         for row in (row for row in result["rows"] if row["arm"] == arm):
             figures = [_cell(row, name) for name in (*_RANKING, "slope")]
-            table.add_row(row["model"], *figures, row["verdict"], f"{row['seconds']:,.0f}")
+            table.add_row(row["model"], *figures, row["orders_by_uplift"].replace("_", " "), f"{row['seconds']:,.0f}")
         models = about["models"]
         told = f"largest Qini: {models['best']}; clearly the best: {models['verdict']}"
         parts += [table, Text(f"{told}; arms told apart by what was known before: p {about['balance_p']:.2f}")]
@@ -41,11 +44,11 @@ def render_planted(result: dict[str, Any]) -> RenderableType:
     """Mean ± deviation over shops of what the models find of the planted effects, and their claims where is nothing."""
     table = Table(title=f"{result['data']}: {result['rows'][0]['n']:,} participants judged per shop")
     shown = ("rank_correlation", "true_slope", "slope", "qini", *map(name_at, SHARES))
-    _columns(table, "model", *(name.replace("_", " ") for name in shown), "Qini above zero", "seconds")
+    _columns(table, "model", *(name.replace("_", " ") for name in shown), _ORDERS, "seconds")
     for row in result["rows"]:
         # A model that is flat on some shop has no slope there.
         figures = [f"{row['metrics'][name]:.4f} ±{row['sd'][name]:.4f}" if name in row["sd"] else "" for name in shown]
-        found = f"{row['verdicts'].count('ship')} of {len(row['verdicts'])}"
+        found = f"{row['orders_by_uplift'].count(Orders.YES)} of {len(row['orders_by_uplift'])}"
         table.add_row(row["model"], *figures, found, f"{row['seconds']:,.0f}")
     null = result["null"]
     told = "; ".join(f"shop {seed}, {model}: {what}" for seed, model, what in null["claims"]) or "none"
@@ -82,7 +85,7 @@ def qini_plot(curves: Mapping[str, Mapping[str, list[float]]], *, title: str) ->
 
 def _columns(table: Table, *names: str) -> None:
     for name in names:
-        table.add_column(name, justify="left" if name in ("model", "verdict") else "right")
+        table.add_column(name, justify="left" if name in ("model", _ORDERS) else "right")
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
