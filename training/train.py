@@ -11,7 +11,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -115,72 +116,85 @@ def train(
         LeakageError: A tripwire fired: models, features or data know what they cannot know.
     """
     tell = notify or (lambda stage, done, of, metrics: None)
-    decide_ms = as_of_ms - horizon_ms
-    if decide_ms <= dataset.first_ms:
-        first = iso(dataset.first_ms)
-        rule = "must leave a label window for decisions, and events to learn from, before it"
-        raise ConfigError(
-            "as_of", rule, iso(as_of_ms), f"data begins on {first}: use a later as_of or a shorter horizon"
-        )
+    decide_ms = _decide_ms(dataset, as_of_ms, horizon_ms)
     seconds: dict[str, float] = {}
-    started = time.perf_counter()
-    # Who has taken back their consent since then takes no part in decisions either.
-    consenting = dataset.without(revoked(engine, dataset, decide_ms, as_of_ms))
 
     def build(engine: Engine, dataset: Dataset, instant_ms: int) -> Snapshot:
         return _grouped(engine, build_snapshot(engine, dataset, instant_ms), segments)
 
-    early = build(engine, consenting, decide_ms)
-    quiet = ask(engine, consenting, early, as_of_ms)
-    stopping = quiet.take(np.arange(0, len(quiet), 2))
-    blending = quiet.take(np.arange(1, len(quiet), 2))
-    live = _live(engine, consenting, early, as_of_ms, blending, live_fresh_s)
-    seconds["features_early"] = time.perf_counter() - started
-    started = time.perf_counter()
+    with _timed(seconds, "features_early"):
+        # Who has taken back their consent since then takes no part in decisions either.
+        consenting = dataset.without(revoked(engine, dataset, decide_ms, as_of_ms))
+        early = build(engine, consenting, decide_ms)
+        asked = _Asked.of(engine, consenting, early, as_of_ms, live_fresh_s)
     tell("tripwires", 0, 1, {})
-    void(
-        [
-            *protocol(early, stopping, blending),
-            *future_canary(engine, consenting, decide_ms, build),
-            *time_shift(early, quiet, as_of_ms),
-        ]
-    )
+    with _timed(seconds, "tripwires"):
+        void(
+            [
+                *protocol(early, asked.stopping, asked.blending),
+                *future_canary(engine, consenting, decide_ms, build),
+                *time_shift(early, asked.quiet, as_of_ms),
+            ]
+        )
     tell("tripwires", 1, 1, {})
-    seconds["tripwires"] = time.perf_counter() - started
-    decided = _decided(models, early, (stopping, blending, live), tell, seconds)
-    started = time.perf_counter()
-    snapshot = _grouped(engine, remember(engine, dataset, build_snapshot(engine, dataset, as_of_ms)), segments)
-    seconds["features"] = time.perf_counter() - started
+    decided = _decided(models, early, asked, tell, seconds)
+    with _timed(seconds, "features"):
+        snapshot = _grouped(engine, remember(engine, dataset, build_snapshot(engine, dataset, as_of_ms)), segments)
     final = _refitted(decided, snapshot, tell, seconds)
     intent = None
     if intents:
-        started = time.perf_counter()
-        intent = fit_user_intent(engine, dataset, as_of_ms, intents, notify=tell)
-        seconds["fit_intent"] = time.perf_counter() - started
+        with _timed(seconds, "fit_intent"):
+            intent = fit_user_intent(engine, dataset, as_of_ms, intents, notify=tell)
     curves = {name: model.curve for name, model in decided.items() if model.curve is not None}
-    return Trained(snapshot, final, early, decided, quiet, curves, seconds, intent)
+    return Trained(snapshot, final, early, decided, asked.quiet, curves, seconds, intent)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What decisions are made on.
+
+    Attributes:
+        quiet: Questions between sessions.
+        stopping, blending: Halves of them, by user: for networks and for blends.
+        live: Questions within sessions of the blending users; None without order in a visit, or without such a session.
+    """
+
+    quiet: Labelled
+    stopping: Labelled
+    blending: Labelled
+    live: Labelled | None
+
+    @classmethod
+    def of(cls, engine: Engine, dataset: Dataset, early: Snapshot, until_ms: int, live_fresh_s: int) -> _Asked:
+        quiet = ask(engine, dataset, early, until_ms)
+        stopping, blending = (quiet.take(np.arange(half, len(quiet), 2)) for half in (0, 1))
+        return cls(quiet, stopping, blending, _live(engine, dataset, early, until_ms, blending, live_fresh_s))
+
+
+def _decide_ms(dataset: Dataset, as_of_ms: int, horizon_ms: int) -> int:
+    """One label window earlier, where there is something to learn from before it."""
+    decide_ms = as_of_ms - horizon_ms
+    if decide_ms <= dataset.first_ms:
+        rule = "must leave a label window for decisions, and events to learn from, before it"
+        mend = f"data begins on {iso(dataset.first_ms)}: use a later as_of or a shorter horizon"
+        raise ConfigError("as_of", rule, iso(as_of_ms), mend)
+    return decide_ms
 
 
 def _decided(
-    models: Mapping[str, Recommender],
-    early: Snapshot,
-    questions: tuple[Labelled, Labelled, Labelled | None],
-    tell: Notify,
-    seconds: dict[str, float],
+    models: Mapping[str, Recommender], early: Snapshot, asked: _Asked, tell: Notify, seconds: dict[str, float]
 ) -> dict[str, Recommender]:
-    """Every model fitted on the earlier snapshot; questions for stopping, and for blending between and in sessions."""
-    stopping, blending, live = questions
+    """Every model fitted on the earlier snapshot."""
     decided: dict[str, Recommender] = {}
     for name, model in models.items():
-        started = time.perf_counter()
-        if isinstance(model, Blend):
-            tell(name, 0, 1, {})
-            decided[name] = model.with_parts(decided, early).learn(blending, live)
-            tell(name, 1, 1, {})
-        else:
-            void(label_shuffle(name, model, early, stopping))
-            decided[name] = _fitted(model.fit, TrainingSet(early, stopping), name, tell)
-        seconds[f"fit_{name}"] = time.perf_counter() - started
+        with _timed(seconds, f"fit_{name}"):
+            if isinstance(model, Blend):
+                tell(name, 0, 1, {})
+                decided[name] = model.with_parts(decided, early).learn(asked.blending, asked.live)
+                tell(name, 1, 1, {})
+            else:
+                void(label_shuffle(name, model, early, asked.stopping))
+                decided[name] = _fitted(model.fit, TrainingSet(early, asked.stopping), name, tell)
     return decided
 
 
@@ -190,13 +204,19 @@ def _refitted(
     """The same models on all that is known; what was decided stays."""
     final: dict[str, Recommender] = {}
     for name, model in decided.items():
-        started = time.perf_counter()
-        if isinstance(model, Blend):
-            final[name] = model.reweighted(final, snapshot)
-        else:
-            final[name] = _fitted(model.refit, TrainingSet(snapshot), f"{name}, refit", tell)
-        seconds[f"refit_{name}"] = time.perf_counter() - started
+        with _timed(seconds, f"refit_{name}"):
+            if isinstance(model, Blend):
+                final[name] = model.reweighted(final, snapshot)
+            else:
+                final[name] = _fitted(model.refit, TrainingSet(snapshot), f"{name}, refit", tell)
     return final
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - started
 
 
 def _grouped(engine: Engine, snapshot: Snapshot, segments: Rules | None) -> Snapshot:
@@ -206,7 +226,6 @@ def _grouped(engine: Engine, snapshot: Snapshot, segments: Rules | None) -> Snap
 def _live(
     engine: Engine, dataset: Dataset, early: Snapshot, until_ms: int, blending: Labelled, live_fresh_s: int
 ) -> Labelled | None:
-    """Questions within sessions of the blending users; None without order in a visit, or without such a session."""
     if not dataset.order_within_session:
         return None
     try:
