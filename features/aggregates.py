@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from features.affinities import POINTS
 from features.audience import Audience
 from features.catalogue import Catalogue, band_labels
-from features.cells import Cells, shift_ms
+from features.cells import Cells, numbered_day, shift_ms
 from features.declarations import Amount, Counter, Stream
 from features.definitions import ACTIVITY, AFFINITIES, ITEM_COUNTERS, USER_COUNTERS
 from features.engine import Engine
@@ -127,7 +127,7 @@ def _sessions(events: Timeline, as_of_ms: int) -> Cells:
     """One per session, on the day of its first event; what is done to users begins and prolongs none."""
     acts = events.where(np.isin(events.event_types, [kind.code for kind in ACTIVITY]))
     starts = np.flatnonzero(session_starts(acts.ts, acts.offsets))
-    days = (acts.ts[starts] + shift_ms(as_of_ms)) // DAY_MS
+    days = numbered_day(acts.ts[starts], as_of_ms)
     return Cells.of(acts.rows[starts], days, {"sessions": np.ones(len(starts), np.int32)})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from features.schema import DAY_MS
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+Instants = TypeVar("Instants", int, Int64s)
 
 #: Of a cell's key, below its row: days up to the year 4840.
 _DAY_BITS = 20
@@ -33,6 +35,15 @@ def day_of(as_of_ms: int) -> int:
 def shift_ms(as_of_ms: int) -> int:
     """What is added to a time stamp before it is divided by ``DAY_MS`` to give its day."""
     return -as_of_ms % DAY_MS
+
+
+def numbered_day(ts: Instants, as_of_ms: int) -> Instants:
+    """The day of an instant, or of each of (m,) int64, where days end at the time of day of ``as_of_ms``.
+
+    >>> numbered_day(DAY_MS, DAY_MS), numbered_day(DAY_MS - 1, DAY_MS), numbered_day(DAY_MS - 1, DAY_MS - 1)
+    (1, 0, 1)
+    """
+    return (ts + shift_ms(as_of_ms)) // DAY_MS
 
 
 @dataclass(frozen=True)
@@ -170,4 +181,4 @@ def run_starts(rows: NDArray) -> Int64s:
     return np.flatnonzero(np.concatenate([[True], rows[1:] != rows[:-1]]))
 
 
-__all__ = ["Cells", "day_of", "run_starts", "shift_ms"]
+__all__ = ["Cells", "day_of", "numbered_day", "run_starts", "shift_ms"]

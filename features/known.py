@@ -20,14 +20,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.cells import shift_ms
+from features.cells import numbered_day
 from features.consent import Consents
 from features.definitions import ACTIVITY
 from features.derived import Population
 from features.errors import InputError
 from features.ids import UNKNOWN, Vocabulary
 from features.online import Past
-from features.schema import DAY_MS, INTERACTIONS, Columns
+from features.schema import INTERACTIONS, Columns
 from features.sequences import Histories, session_starts
 
 #: Columns of ``Known.people``.
@@ -156,12 +156,12 @@ class Known:
             points[columns[column]].append((self.labels[columns[column]][label], day, number))
         wanted = np.isin(did.event_types, _INTERACTIONS) & (did.items != UNKNOWN)
         bought, first = np.unique(did.items[wanted], return_index=True)
-        days = (did.ts[wanted][first] + shift_ms(self.as_of_ms)) // DAY_MS
+        days = numbered_day(did.ts[wanted][first], self.as_of_ms)
         return Past(
             counts=counts,
             shown=others[SHOWN],
             points=points,
-            orders=[(order.name, (order.ts + shift_ms(self.as_of_ms)) // DAY_MS) for order in self.orders(user_id)],
+            orders=[(order.name, numbered_day(order.ts, self.as_of_ms)) for order in self.orders(user_id)],
             items=list(zip(items.decode(bought).tolist(), days.tolist(), strict=True)),
             sessions=others[SESSIONS],
             spans=_spans(did.ts[np.isin(did.event_types, _ACTIVITY)], int(self.arrays["last_ms"][code])),

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from features.aggregates import Aggregates
 from features.audience import Audience
 from features.catalogue import Catalogue
-from features.cells import day_of, shift_ms
+from features.cells import day_of, numbered_day
 from features.declarations import Feature, Read, Stream
 from features.definitions import ITEM_FEATURES, LOCATION_ATTRIBUTES, TITLE_PREFIX, USER_FEATURES
 from features.derived import Population, Values
 from features.readings import item_values, user_values
-from features.schema import DAY_MS, MISSING, Columns, Purpose
+from features.schema import MISSING, Columns, Purpose
 from features.titles import TitleSpace
 
 
@@ -87,7 +87,7 @@ def item_matrix(
     rows = catalogue.items.encode(latest.index)
     # The last readable instant is one millisecond before: what began a day before it is 0 days old.
     listed = catalogue.listed_ms.reindex(latest.index).to_numpy(dtype=np.int64)
-    ages = day_of(as_of_ms) - 1 - (listed + shift_ms(as_of_ms)) // DAY_MS
+    ages = day_of(as_of_ms) - 1 - numbered_day(listed, as_of_ms)
     values = item_values(
         aggregates.items,
         aggregates.bought,

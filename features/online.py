@@ -17,7 +17,7 @@ import numpy as np
 
 from features.affinities import POINTS
 from features.catalogue import band_labels
-from features.cells import Cells, day_of, shift_ms
+from features.cells import Cells, day_of, numbered_day, shift_ms
 from features.consent import CHANNEL, Consents
 from features.declarations import Affinity, Stream
 from features.definitions import ACTIVITY, AFFINITIES, USER_COUNTERS, USER_FEATURES, counters_of
@@ -105,7 +105,7 @@ class UserFold:
         for day, number in past.sessions:
             fold._uncounted[day] += number
         for start, _ in fold._sessions:
-            fold._uncounted[fold._day(start)] -= 1
+            fold._uncounted[numbered_day(start, as_of_ms)] -= 1
         return fold
 
     def fold(self, event: Event) -> None:
@@ -115,7 +115,7 @@ class UserFold:
         if event[Columns.EVENT_ID] in self._seen or not self.consents.permits(kind, properties):
             return
         self._seen.add(event[Columns.EVENT_ID])
-        day, item = self._day(ts), event.get(Columns.ITEM_ID)
+        day, item = numbered_day(ts, self.as_of_ms), event.get(Columns.ITEM_ID)
         listing = self.listings.at(item, ts)
         self._counts.count(day, USER_COUNTERS, event, listing)
         labels = {
@@ -138,7 +138,7 @@ class UserFold:
     def show(self, impression: Event) -> None:
         """Take in an impression; one that was seen before changes nothing."""
         if Purpose.PERSONALISATION in self.consents.purposes and is_new(impression, self._seen):
-            self._shown.add(self._day(int(impression[Columns.TS])), "impressions")
+            self._shown.add(numbered_day(int(impression[Columns.TS]), self.as_of_ms), "impressions")
 
     def show_by_day(self, shown: Iterable[tuple[int, int]]) -> None:
         """Take in (day, number) of impressions that were not told one by one; days are numbered as in ``Past``."""
@@ -179,11 +179,11 @@ class UserFold:
             population: What the user is compared with: the snapshot's.
             listed: The items that the snapshot knows.
         """
-        today = self._day(now_ms - 1) + 1
+        today = numbered_day(now_ms - 1, self.as_of_ms) + 1
         sessions, orders = Tally(), Tally()
         self._sessions = _joined(self._sessions)
         for start, _ in self._sessions:
-            sessions.add(self._day(start), "sessions")
+            sessions.add(numbered_day(start, self.as_of_ms), "sessions")
         for day, number in self._uncounted.items():
             if number:
                 sessions.add(day, "sessions", number)
@@ -208,9 +208,6 @@ class UserFold:
         values = user_values(cells, affinities, labels, np.array([distinct]), today, 1, population, learn=False)
         refused = _refused(self.consents, population)
         return {name: None if name in refused else value for name, value in plain(values).items()}
-
-    def _day(self, ts: int) -> int:
-        return (ts + shift_ms(self.as_of_ms)) // DAY_MS
 
     def _labels(self, column: str, name: str, population: Population) -> Vocabulary:
         if column == "price_band":
