@@ -19,7 +19,8 @@ from features.snapshot import Snapshot
 from training.configured import HyperParameters
 from training.item_to_item import strongest_interest, strongest_neighbours
 from training.item_tokens import item_tokens
-from training.moments import event_weights, is_ordered, moments, user_steps
+from training.moments import event_weights, moments
+from training.order import is_ordered, user_steps
 from training.reasons import Reason
 from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, chunks, register
 from training.search_space import Between, Space

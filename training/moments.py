@@ -10,17 +10,15 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from features.schema import EventType
-from features.sequences import Histories, Int64s
+from features.sequences import Histories
 from training.item_to_item import INTEREST
+from training.order import user_steps
 
 #: What weighs less than this is left out of moments.
 NEGLIGIBLE = 0.01
 
 #: Events whose moments are counted at a time.
 EVENTS_AT_ONCE = 500_000
-
-#: Where fewer of the users with two events or more have them at two instants, there is no order to learn.
-ORDERED_FROM = 0.5
 
 
 def moments(events: Histories, n_items: int, forget: float, ahead: float) -> tuple[sparse.csr_array, sparse.csr_array]:
@@ -56,28 +54,6 @@ def _moment_rows(
     return sides[0], sides[1]
 
 
-def user_steps(events: Histories) -> tuple[Int64s, Int64s, Int64s]:
-    """(m,) each: the number of the event's instant through the whole batch, of its user's first and last instant.
-
-    What happened at one instant has no order, and is one step.
-    """
-    begins = np.zeros(len(events.items), dtype=bool)
-    begins[events.offsets[:-1][events.lengths > 0]] = True
-    steps = np.cumsum(begins | np.append(True, np.diff(events.ts) != 0)[: len(begins)]) - 1
-    of_user = events.lengths > 0
-    first, last = (steps[at[of_user]] for at in (events.offsets[:-1], events.offsets[1:] - 1))
-    lengths = events.lengths[of_user]
-    return steps, np.repeat(first, lengths), np.repeat(last, lengths)
-
-
-def is_ordered(events: Histories) -> bool:
-    """Whether enough users have more than one instant: a published list of pairs has none."""
-    _, first, last = user_steps(events)
-    several = events.lengths >= 2
-    ends = events.offsets[1:][several] - 1
-    return bool((last[ends] > first[ends]).mean() >= ORDERED_FROM) if several.any() else True
-
-
 def event_weights(events: Histories) -> NDArray[np.float32]:
     """(m,) what each event says of the interest in its item, relative to a purchase."""
     weights = np.zeros(len(EventType), dtype=np.float32)
@@ -86,4 +62,4 @@ def event_weights(events: Histories) -> NDArray[np.float32]:
     return weights[events.event_types]
 
 
-__all__ = ["event_weights", "is_ordered", "moments", "user_steps"]
+__all__ = ["event_weights", "moments"]

@@ -16,10 +16,11 @@ from features.sequences import Histories, Int64s
 from training.configured import HyperParameters
 from training.neighbour_timelines import Asked, Timelines
 from training.neighbour_votes import FIRST, N_WEIGHTS, TABLES, Floats, Votes, votes
+from training.order import is_timed
 from training.reasons import Reason
 from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, register
 from training.search_space import Between, Space
-from training.sequence_batches import Supervision, only_ordered, supervise
+from training.sequence_batches import Supervision, supervise
 
 #: Questions that one step of learning is about, and how often each of them is asked.
 BATCH, ROUNDS = 250, 4
@@ -83,7 +84,7 @@ class Neighbours(Recommender):
         self.n_items = len(snapshot.items)
         events = snapshot.sequences.interactions()
         self._users = _numbers(events)
-        self._index(events.offsets, events.items, events.event_types, events.ts, is_timed=not only_ordered(events))
+        self._index(events.offsets, events.items, events.event_types, events.ts, is_timed=is_timed(events))
         self._learn(events, supervise(events, self.config.horizon_days), progress)
         return self
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from features.schema import DAY_MS, EventType
 from features.sequences import Histories, positions
+from training.order import is_timed
 
 #: A small log is cut into about this many batches, each of at least ``FEWEST_EVENTS``: few large steps teach little.
 BATCHES, FEWEST_EVENTS = 32, 128
@@ -40,17 +41,11 @@ def supervise(histories: Histories, horizon_days: float) -> Supervision:
     equal its times were made up from an order, and where nobody came back there is nothing between visits: then the
     question is what comes next, see ``next_item``.
     """
-    if not only_ordered(histories):
+    if is_timed(histories):
         found = bought_within(histories, horizon_days)
         if len(found.asked):
             return found
     return next_item(histories)
-
-
-def only_ordered(histories: Histories) -> bool:
-    """Whether every two events that follow each other are equally far apart, as no real log's are."""
-    gaps = np.diff(histories.ts)[np.diff(histories.rows) == 0]
-    return len(gaps) > 0 and int(gaps.min()) == int(gaps.max())
 
 
 def bought_within(histories: Histories, horizon_days: float) -> Supervision:
@@ -212,4 +207,4 @@ def padded(
     )
 
 
-__all__ = ["Batch", "Epoch", "Supervision", "draw_batches", "next_item", "only_ordered", "padded", "supervise"]
+__all__ = ["Batch", "Epoch", "Supervision", "draw_batches", "next_item", "padded", "supervise"]

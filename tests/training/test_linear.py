@@ -13,7 +13,8 @@ from features.schema import EventType
 from features.sequences import Histories
 from features.snapshot import Snapshot
 from training.linear import Linear, weighted_tokens
-from training.moments import event_weights, is_ordered, moments, user_steps
+from training.moments import event_weights, moments
+from training.order import is_ordered, user_steps
 from training.recommender import TrainingSet
 
 BUY, CART, VIEW = EventType.PURCHASE, EventType.ADD_TO_CART, EventType.VIEW
