@@ -14,6 +14,7 @@ from scipy import sparse
 from features.schema import DAY_MS, EventType, Level
 from features.sequences import Histories
 from training.configured import HyperParameters
+from training.interest import INTEREST, event_weights
 from training.reasons import Reason
 from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, register
 from training.search_space import Between, OneOf, Space
@@ -53,20 +54,17 @@ class PersonalHistory(Recommender):
         self.n_items = len(snapshot.items)
         sequences = snapshot.sequences
         recent = sequences.ts >= snapshot.as_of_ms - self.config.popularity_window_days * DAY_MS
-        recent &= self._event_weights()[sequences.event_types] > 0
+        recent &= self._weights(sequences) > 0
         counts = np.bincount(sequences.items[recent], minlength=self.n_items).astype(np.float32)
         self._tie_break = 1e-3 * counts / max(float(counts.max(initial=0)), 1.0)
         return self
 
-    def _event_weights(self) -> NDArray[np.float32]:
-        weights = np.zeros(len(EventType), dtype=np.float32)
-        for event_type in (EventType.PURCHASE, EventType.ADD_TO_CART, EventType.VIEW):
-            weights[event_type.code] = getattr(self.config, event_type.value)
-        return weights
+    def _weights(self, events: Histories) -> NDArray[np.float32]:
+        return event_weights(events, {kind: getattr(self.config, kind.value) for kind in INTEREST}).astype(np.float32)
 
     def score_all(self, histories: Histories) -> Scores:
         """(n, n_items); 0 for items that the user never touched."""
-        weights = self._event_weights()[histories.event_types]
+        weights = self._weights(histories)
         if self.config.half_life_days is not None:
             age_days = (np.repeat(histories.as_of_ms, histories.lengths) - histories.ts) / DAY_MS
             weights = weights * 0.5 ** (age_days / self.config.half_life_days)

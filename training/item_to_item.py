@@ -12,15 +12,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
-from features.schema import EventType
 from features.sequences import Histories
 from training.configured import HyperParameters
+from training.interest import event_weights
 from training.reasons import Reason
 from training.recommender import Ids, Recommender, Scores
 from training.search_space import Between, Space
-
-#: What an event says about the interest in its item, relative to a purchase.
-INTEREST = {EventType.PURCHASE: 1.0, EventType.ADD_TO_CART: 0.7, EventType.VIEW: 0.3}
 
 
 class ItemToItem(Recommender):
@@ -82,10 +79,7 @@ def strongest_interest(histories: Histories, discount: NDArray[np.float64], n_it
     Args:
         discount: (m,) factor of each event, for its age.
     """
-    points = np.zeros(len(EventType))
-    for event_type, value in INTEREST.items():
-        points[event_type.code] = value
-    weights = points[histories.event_types] * discount
+    weights = event_weights(histories) * discount
     known = np.flatnonzero((histories.items >= 0) & (weights > 0))
     cells = histories.rows[known] * n_items + histories.items[known]
     order = np.lexsort((weights[known], cells))
@@ -114,4 +108,4 @@ def strongest_neighbours(matrix: sparse.csr_array, neighbours: int) -> sparse.cs
     return sparse.csr_array((matrix.data[kept], (rows[kept], matrix.indices[kept])), shape=matrix.shape)
 
 
-__all__ = ["INTEREST", "ItemToItem", "incidence", "strongest_interest", "strongest_neighbours"]
+__all__ = ["ItemToItem", "incidence", "strongest_interest", "strongest_neighbours"]

@@ -17,9 +17,10 @@ from features.schema import Level
 from features.sequences import Histories
 from features.snapshot import Snapshot
 from training.configured import HyperParameters
+from training.interest import event_weights
 from training.item_to_item import strongest_interest, strongest_neighbours
 from training.item_tokens import item_tokens
-from training.moments import event_weights, moments
+from training.moments import moments
 from training.order import is_ordered, user_steps
 from training.reasons import Reason
 from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, chunks, register
@@ -159,7 +160,7 @@ class Linear(Recommender):
         """(n, n_items) float32: what each user took, weighing ``forget`` per step back from the last."""
         events = histories.interactions()
         steps, _, last = user_steps(events)
-        weights = event_weights(events) * self.config.forget ** (last - steps)
+        weights = event_weights(events).astype(np.float32) * self.config.forget ** (last - steps)
         cells = (weights.astype(np.float32), (events.rows, events.items))
         return sparse.csr_array(cells, shape=(len(histories), self.n_items))
 

@@ -6,12 +6,10 @@ import math
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-from features.schema import EventType
 from features.sequences import Histories
-from training.item_to_item import INTEREST
+from training.interest import event_weights
 from training.order import user_steps
 
 #: What weighs less than this is left out of moments.
@@ -41,7 +39,7 @@ def _moment_rows(
 ) -> tuple[sparse.csr_array, sparse.csr_array]:
     """``S`` and ``T``: one row per step, empty where nothing follows it."""
     steps, first, last = user_steps(events)
-    weights = event_weights(events)
+    weights = event_weights(events).astype(np.float32)
     sides = []
     for factor, nearest, away in ((forget, steps, 1), (ahead, steps - 1, -1)):
         reach = 1 if factor == 0 else math.ceil(math.log(NEGLIGIBLE) / math.log(factor))
@@ -54,12 +52,4 @@ def _moment_rows(
     return sides[0], sides[1]
 
 
-def event_weights(events: Histories) -> NDArray[np.float32]:
-    """(m,) what each event says of the interest in its item, relative to a purchase."""
-    weights = np.zeros(len(EventType), dtype=np.float32)
-    for event_type, value in INTEREST.items():
-        weights[event_type.code] = value
-    return weights[events.event_types]
-
-
-__all__ = ["event_weights", "moments"]
+__all__ = ["moments"]

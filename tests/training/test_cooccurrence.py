@@ -13,7 +13,8 @@ from scipy import sparse
 
 from features.schema import DAY_MS, SESSION_GAP_S, EventType
 from training.cooccurrence import Cooccurrence
-from training.item_to_item import INTEREST, strongest_neighbours
+from training.interest import INTEREST
+from training.item_to_item import strongest_neighbours
 from training.recommender import TrainingSet
 
 NOW = 100 * DAY_MS

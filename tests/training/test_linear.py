@@ -12,8 +12,9 @@ import pytest
 from features.schema import EventType
 from features.sequences import Histories
 from features.snapshot import Snapshot
+from training.interest import event_weights
 from training.linear import Linear, weighted_tokens
-from training.moments import event_weights, moments
+from training.moments import moments
 from training.order import is_ordered, user_steps
 from training.recommender import TrainingSet
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from features.schema import DAY_MS, SESSION_GAP_S, EventType
-from training.item_to_item import INTEREST
+from training.interest import INTEREST
 from training.live import LiveCooccurrence
 from training.recommender import TrainingSet
 
