@@ -35,8 +35,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         data = write(folder / "again", [shop()], ATTRIBUTES)
         intent = fit_user_intent(engine, data, NOW, TARGETS, predictor="logistic")
     # Of so few users nothing can be judged: here all of one head's numbers are taken to be right.
-    held = replace(intent.heads["buy_3d"], judgements=(Judgement("all", 500, True, "held", (0, 0, 0), (1, 1, 1)),))
-    return replace(made, intent=UserIntent(NOW, {**intent.heads, "buy_3d": held}))
+    head = intent.heads["buy_3d"]
+    held = replace(head.judged, judgements=(Judgement("all", 500, True, "held", (0, 0, 0), (1, 1, 1)),))
+    return replace(made, intent=UserIntent(NOW, {**intent.heads, "buy_3d": replace(head, judged=held)}))
 
 
 @pytest.fixture

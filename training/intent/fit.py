@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 
 from features.audience import revoked
 from features.dataset import Dataset
@@ -26,22 +25,17 @@ from features.instants import iso
 from features.outcomes import who_did
 from features.snapshot import Snapshot, build_snapshot
 from training.folds import folds_of
-from training.intent.calibration import fit_calibrator
-from training.intent.contract import MIN_ROWS, contract
+from training.intent.contract import MIN_ROWS
 from training.intent.encoding import Encoder
 from training.intent.heads import Head, UserIntent, segments_of
+from training.intent.judged import Judged
 from training.intent.predictor import MakePredictor, Vector, predictor_class
 from training.intent.targets import TARGETS, Target
 
 #: Users are left out in so many groups, an even number: halves of them judge each other's calibrators.
 FOLDS = 4
-#: Of a head's log-odds, kept to rank by.
-QUANTILES = 1_001
 #: Columns of behaviour whose values are segments of the contract, beside what users told.
 SEGMENTED = ("funnel_stage",)
-
-#: Two numbers learned from all users cost nothing; boosting with little to find is too sure of itself.
-CALIBRATED_BY = "temperature"
 
 #: Told about long work: (stage, steps done, steps in all, metrics so far).
 Notify = Callable[[str, int, int, dict[str, float]], None]
@@ -117,14 +111,8 @@ def fit_head(
     for number in range(FOLDS):
         out = fold == number
         left_out[out] = make().fit(x[~out], outcome[~out]).log_odds(x[out])
-    p, judged = expit(left_out), np.empty(len(users))
-    for half in (0, 1):
-        mine = fold % 2 == half
-        judged[mine] = fit_calibrator(p[~mine], outcome[~mine], CALIBRATED_BY).apply(p[mine])
-    judgements = contract(judged, outcome, segments_of(users, segmented, MIN_ROWS))
-    quantiles = np.quantile(left_out, np.linspace(0, 1, QUANTILES))
-    predictor = make().fit(x, outcome)
-    return Head(target, encoder, predictor, fit_calibrator(p, outcome, CALIBRATED_BY), tuple(judgements), quantiles)
+    judged = Judged.of(left_out, outcome, fold % 2, segments_of(users, segmented, MIN_ROWS))
+    return Head(target, encoder, make().fit(x, outcome), judged)
 
 
 def readable_columns(users: pd.DataFrame) -> pd.DataFrame:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -12,13 +12,12 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit
 
 import training.intent.zoo  # noqa: F401  # registers the predictors by name
-from training.intent.calibration import Calibrator
-from training.intent.contract import OVERALL, Judgement
+from training.intent.contract import OVERALL
 from training.intent.encoding import Encoder
-from training.intent.predictor import Matrix, Predictor, Vector, predictor_class
+from training.intent.judged import Chances, Judged
+from training.intent.predictor import Matrix, Predictor, predictor_class
 from training.intent.targets import Target
 
 #: What separates a column from its value in the name of a segment.
@@ -34,40 +33,19 @@ class Moved:
     log_odds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Chances:
-    """Answers of one head about n users.
-
-    Attributes:
-        probability: (n,) float64, NaN where the contract does not allow one.
-        rank: (n,) float64, the share of the users it was judged on who are less likely.
-        refused: (n,) object, the segment that broke the contract, empty where none did.
-    """
-
-    probability: Vector
-    rank: Vector
-    refused: NDArray[np.object_]
-
-
 @dataclass(frozen=True)
 class Head:
-    """A fitted predictor of one target.
-
-    Attributes:
-        judgements: Of the calibration contract; all users first.
-        quantiles: (q,) ascending log-odds of the users it was judged on.
-    """
+    """A fitted predictor of one target, and what may be said of its numbers."""
 
     target: Target
     encoder: Encoder
     predictor: Predictor
-    calibrator: Calibrator
-    judgements: tuple[Judgement, ...]
-    quantiles: Vector
+    judged: Judged
 
     def chances(self, users: pd.DataFrame) -> Chances:
         """Of users as rows of a user matrix."""
-        return self._judged(self.encoder.transform(users), lambda segment: members(users, segment))
+        log_odds = self.predictor.log_odds(self.encoder.transform(users))
+        return self.judged.chances(log_odds, lambda segment: members(users, segment))
 
     def moved_most(self, users: pd.DataFrame, most: int = 3) -> list[list[Moved]]:
         """Per user the columns that moved the chance most, the strongest first."""
@@ -81,21 +59,11 @@ class Head:
     def answer(self, user: Mapping[str, Any], most: int = 3) -> tuple[Chances, list[Moved]]:
         """The same of one user, given as values by column as a fold gives them, fast enough for an endpoint."""
         x = self.encoder.transform_one(user)
-        chances = self._judged(x, lambda segment: np.array([_belongs(user, segment)]))
+        log_odds = self.predictor.log_odds(x)
+        chances = self.judged.chances(log_odds, lambda segment: np.array([_belongs(user, segment)]))
         added, columns = self._added(x)
         strongest = np.argsort(-np.abs(added[0]), kind="stable")[:most]
         return chances, [Moved(columns[at], _plain(user[columns[at]]), float(added[0, at])) for at in strongest]
-
-    def _judged(self, x: Matrix, who: Callable[[str], NDArray[np.bool_]]) -> Chances:
-        """``who`` gives (n,) membership of a segment."""
-        log_odds = self.predictor.log_odds(x)
-        refused = np.full(len(x), "", dtype=object)
-        for judgement in self.judgements:
-            if not judgement.probability:
-                refused[who(judgement.segment) & (refused == "")] = judgement.segment
-        probability = self.calibrator.apply(expit(log_odds))
-        rank = np.searchsorted(self.quantiles, log_odds) / len(self.quantiles)
-        return Chances(np.where(refused == "", probability, np.nan), rank, refused)
 
     def _added(self, x: Matrix) -> tuple[NDArray[np.float64], list[str]]:
         """(n, columns) log-odds that each column of the user matrix added, and the columns' names."""
@@ -117,9 +85,7 @@ class Head:
             "target": self.target.model_dump(mode="json"),
             "encoder": self.encoder.to_json(),
             "predictor": self.predictor.name,
-            "calibrator": self.calibrator.to_json(),
-            "judgements": [asdict(judgement) for judgement in self.judgements],
-            "quantiles": self.quantiles.tolist(),
+            **self.judged.to_json(),
         }
         (folder / "head.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
         self.predictor.save(folder / "predictor")
@@ -128,17 +94,11 @@ class Head:
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote."""
         about = json.loads((folder / "head.json").read_text(encoding="utf-8"))
-        judgements = [
-            Judgement(**{**each, "mean": tuple(each["mean"]), "slope": tuple(each["slope"])})
-            for each in about["judgements"]
-        ]
         return cls(
             Target.model_validate(about["target"]),
             Encoder.from_json(about["encoder"]),
             predictor_class(about["predictor"]).load(folder / "predictor"),
-            Calibrator.from_json(about["calibrator"]),
-            tuple(judgements),
-            np.array(about["quantiles"]),
+            Judged.from_json(about),
         )
 
 
@@ -194,4 +154,4 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-__all__ = ["IS", "Chances", "Head", "Moved", "UserIntent", "members", "segments_of"]
+__all__ = ["IS", "Head", "Moved", "UserIntent", "members", "segments_of"]

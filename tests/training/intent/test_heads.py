@@ -53,7 +53,7 @@ def test_chances_are_right_as_numbers(head: Head) -> None:
     users, chance = people(2)
     found = head.chances(users)
     assert (found.refused == "").all()
-    assert {judgement.segment for judgement in head.judgements} == {
+    assert {judgement.segment for judgement in head.judged.judgements} == {
         OVERALL,
         "country=DE",
         "country=FR",
@@ -78,7 +78,7 @@ def test_what_is_spoiled_on_purpose_is_a_rank_only() -> None:
     users, chance = people(0)
     head = fit_head(TARGET, users, drawn(chance, 1), ["country"], Spoiled, 0)
     assert head.encoder.names[1] == "country=FR"
-    verdicts = {judgement.segment: judgement for judgement in head.judgements}
+    verdicts = {judgement.segment: judgement for judgement in head.judged.judgements}
     assert not verdicts["country=FR"].probability and verdicts["country=FR"].reason == "mean_off"
     french, found = (users["country"] == "FR").to_numpy(), head.chances(users)
     assert np.isnan(found.probability[french]).all() and (found.refused[french] != "").all()
