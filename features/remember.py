@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.added import UNKNOWN as NO_CATEGORY
 from features.affinities import POINTS
 from features.basis import Basis
 from features.catalogue import Catalogue
 from features.consent import standing
-from features.contracts import ITEMS
+from features.contracts import ITEMS as ITEM_ROWS
 from features.dataset import Dataset
 from features.declarations import Stream
 from features.definitions import ACTIVITY, USER_COUNTERS, counters_of
@@ -21,12 +22,13 @@ from features.derived import Population
 from features.engine import Engine, to_frame
 from features.errors import ConfigError
 from features.identity import identities
-from features.ids import UNKNOWN
+from features.ids import UNKNOWN, Vocabulary
 from features.known import PERSON, SESSIONS, SHOWN, Known
-from features.log import CODE, TS, USER, read_log
+from features.log import CODE, ITEM, TS, USER, read_log
 from features.schema import NO_CONSENT, SESSION_GAP_S, Columns, EventType, Purpose
 from features.segments.definitions import Segments
 from features.snapshot import Snapshot
+from features.together import Together, baskets
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -38,10 +40,12 @@ class Served(Snapshot):
     Attributes:
         known: What folds of its users go on from.
         segments: The rules that its users were grouped by.
+        together: What was bought together.
     """
 
     known: Known | None = field(default=None, compare=False, repr=False)
     segments: Segments | None = field(default=None, compare=False, repr=False)
+    together: Together | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, snapshot: Snapshot, **changes: Any) -> Served:
@@ -51,7 +55,7 @@ class Served(Snapshot):
 
 
 def remember(engine: Engine, dataset: Dataset, snapshot: Snapshot) -> Served:
-    """The snapshot with what was known of everybody at its instant.
+    """The snapshot with what was known of everybody at its instant, and what was bought together before it.
 
     Args:
         snapshot: Just built from ``dataset``.
@@ -65,7 +69,7 @@ def remember(engine: Engine, dataset: Dataset, snapshot: Snapshot) -> Served:
     people, numbers = _people(engine, dataset, snapshot, basis)
     row_of = np.full(len(basis.audience.users), UNKNOWN, dtype=np.int64)
     row_of[numbers] = np.arange(len(numbers))
-    log = _recent_or_bought(engine, dataset, basis)
+    log = _recent_or_bought(engine, dataset, basis, snapshot.items)
     labels = {name: vocabulary.ids.tolist() for name, vocabulary in basis.aggregates.labels.items()}
     names = [*counters_of(USER_COUNTERS)[Stream.EVENTS], SHOWN, SESSIONS]
     arrays = {
@@ -76,7 +80,8 @@ def remember(engine: Engine, dataset: Dataset, snapshot: Snapshot) -> Served:
     }
     population = Population(cuts=snapshot.population.cuts, labels=snapshot.population.labels)
     known = Known(snapshot.as_of_ms, people, names, labels, population, arrays)
-    return Served.of(snapshot, known=known)
+    together = Together.count(baskets(log, USER, "order", ITEM), _categories(snapshot))
+    return Served.of(snapshot, known=known, together=together)
 
 
 def _people(
@@ -107,14 +112,23 @@ def _words(stated: pd.DataFrame) -> list[str]:
     return [",".join(name for name, holds in zip(names, row, strict=True) if holds) or NO_CONSENT for row in flags]
 
 
-def _recent_or_bought(engine: Engine, dataset: Dataset, basis: Basis) -> pd.DataFrame:
-    """user, code, ts, order, units, cents: readable purchases, and what is late enough for its session to go on."""
+def _categories(snapshot: Snapshot) -> NDArray[np.int32]:
+    """(n_items,) the number of each item's leaf category, -1 where the shop never named it."""
+    paths = snapshot.item_matrix[Columns.CATEGORY]
+    return pd.factorize(paths.where(paths != NO_CATEGORY))[0].astype(np.int32)
+
+
+def _recent_or_bought(engine: Engine, dataset: Dataset, basis: Basis, items: Vocabulary) -> pd.DataFrame:
+    """user, item, code, ts, order, units, cents: readable purchases, and what may be of a session that goes on.
+
+    Items are those of ``items``; what they cost or were listed as is not asked.
+    """
     events, before_ms = dataset.events(engine), basis.as_of_ms
     bought = events[Columns.EVENT_TYPE] == EventType.PURCHASE.value
     some = events.filter(bought | (events[Columns.TS] >= before_ms - SESSION_GAP_S * 1000))
-    nothing = Catalogue.of(to_frame(ITEMS.arrow_schema().empty_table()), (), before_ms)
-    log = read_log(engine, some, basis.audience, nothing, before_ms)
-    return engine.to_pandas(log.select(USER, CODE, TS, "order", "units", "cents"))
+    unlisted = Catalogue(items, to_frame(ITEM_ROWS.arrow_schema().empty_table()))
+    log = read_log(engine, some, basis.audience, unlisted, before_ms)
+    return engine.to_pandas(log.select(USER, ITEM, CODE, TS, "order", "units", "cents"))
 
 
 def _last(recent: pd.DataFrame, row_of: NDArray[np.int64], n: int) -> NDArray[np.int64]:
