@@ -26,6 +26,7 @@ for verb in (
     experiment.evaluate,
     experiment.promote,
     models.recommend,
+    models.related,
     service.serve,
     service.ui,
     demo.demo,

@@ -1,4 +1,4 @@
-"""Fitting models and asking them: train, tune, recommend."""
+"""Fitting models and asking them: train, tune, recommend, related."""
 
 from __future__ import annotations
 
@@ -109,6 +109,42 @@ def recommend(
     with bars() as (console, notify):
         rows = recommend_all(loaded, k, out, lambda done, of: notify("recommend", done, of, {}))
     console.print(f"{rows:,} rows for {len(loaded.users):,} users in {out}")
+
+
+def related(
+    anchors: Annotated[list[str], typer.Argument(help="Items: that of a product page, or those in a cart.")],
+    kind: Annotated[str, typer.Option(help="bought_together, or complements: no item of an anchor's category.")] = (
+        "bought_together"
+    ),
+    k: Annotated[int, typer.Option(help="Items at most.", min=1, max=500)] = 10,
+    bundle: Annotated[Path | None, typer.Option(help="Folder of a bundle; the champion's if absent.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Say what is bought together with some items, with support and lift: the answer of POST /related."""
+    import json
+
+    from rich.table import Table
+
+    from experiments.terminal import terminal
+    from serving import contracts
+    from serving.related import related as related_to
+    from serving.related_answer import RelatedRequest
+    from training.bundle import Bundle
+    from training.registry import champion_folder
+
+    asked = contracts.parse_body(RelatedRequest, json.dumps({"anchors": anchors, "kind": kind, "k": k}).encode())
+    loaded = Bundle.load(bundle or champion_folder())
+    answer = related_to(asked, loaded, loaded.as_of_ms, "command line")
+    table = Table("rank", "item", "category", "score", "because")
+    for item in answer.items:
+        table.add_row(str(item.rank), item.item_id, item.category, f"{item.score:.3f}", item.reason)
+    console = terminal()
+    console.print(table)
+    for note in answer.notes:
+        console.print(note, style="yellow")
+    if answer.unknown_anchors:
+        console.print(f"not known: {', '.join(answer.unknown_anchors)}", style="yellow")
+    write_json(json_file, answer.model_dump(mode="json"))
 
 
 def _hyper_parameters(path: Path, model: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def serve(
     bundle: Annotated[Path | None, typer.Option(help="Folder of a bundle; the champion's if absent.")] = None,
     state: State = None,
 ) -> None:
-    """Answer over HTTP: POST /recommend, POST /events, /livez, /readyz, /metrics, /openapi.json. Ctrl-C stops."""
+    """Answer over HTTP: POST /recommend, /related, /events; GET /readyz, /metrics, /openapi.json. Ctrl-C stops."""
     from experiments.terminal import terminal
     from features.errors import NotFoundError
     from serving import server

@@ -76,6 +76,9 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
+B = TypeVar("B", bound=Body)
+
+
 class RecommendRequest(Body):
     """Which items to show to this user, here and now."""
 
@@ -275,11 +278,8 @@ _Posted = Annotated[
 _POSTED: TypeAdapter[Any] = TypeAdapter(_Posted)
 
 
-Asked = TypeVar("Asked", bound=Body)
-
-
-def parse_body(kind: type[Asked], body: bytes) -> Asked:
-    """Read the body of ``POST /recommend`` or ``POST /intent``.
+def parse_body(kind: type[B], body: bytes) -> B:
+    """Read a body of one kind.
 
     Raises:
         RequestError: It is not JSON (400).

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving import contracts, profile_answer
+from serving import contracts, profile_answer, related_answer
 
 _MODELS: tuple[type[BaseModel], ...] = (
     contracts.RecommendRequest,
@@ -22,6 +22,8 @@ _MODELS: tuple[type[BaseModel], ...] = (
     contracts.ProfileRequest,
     profile_answer.Profile,
     profile_answer.RefusedProfile,
+    related_answer.RelatedRequest,
+    related_answer.RelatedAnswer,
     contracts.ErrorAnswer,
 )
 
@@ -70,6 +72,13 @@ def openapi_document(description: str) -> bytes:
                     "responses": _responses(
                         ["IntentAnswer"], _BODY | _NOT_NOW | {"404": "Nothing is known of this user."}
                     ),
+                }
+            },
+            "/related": {
+                "post": {
+                    "summary": "What is bought together with an item or a cart, or complements it.",
+                    "requestBody": {"required": True, "content": _content("RelatedRequest")},
+                    "responses": _responses(["RelatedAnswer"], _BODY | _NOT_NOW | {"404": "No anchor is known."}),
                 }
             },
             "/profile": {

@@ -231,7 +231,7 @@ def _slate(
     if len(ids) < request.k:
         notes.append(f"the catalogue has only {len(ids)} items to show")
     items = [
-        SlateItem(item_id, rank, score, level.label, _words(reason, bundle))
+        SlateItem(item_id, rank, score, level.label, words(reason, bundle))
         for rank, (item_id, score, level, reason) in enumerate(
             zip(bundle.items.decode(ids).tolist(), scores.tolist(), levels, reasons, strict=True), start=1
         )
@@ -263,9 +263,10 @@ def _explained(part: Recommender, question: Histories, ids: NDArray[np.int32]) -
         return [Reason("unexplained")] * len(ids)
 
 
-def _words(reason: Reason, bundle: Bundle) -> str:
+def words(reason: Reason, bundle: Bundle) -> str:
+    """What a reason says to the person who sees the item."""
     item = str(bundle.items.ids[reason.item]) if reason.item != UNKNOWN else "what you have"
     return WORDS[reason.code].format(item=item, detail=reason.detail)
 
 
-__all__ = ["PolicyConfig", "Request", "Slate", "SlateItem", "decide"]
+__all__ = ["PolicyConfig", "Request", "Slate", "SlateItem", "decide", "words"]

@@ -26,10 +26,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from features.errors import NotFoundError, StellarError
 from features.schema import Level, Purpose
 from serving import contracts, server
+from serving.bodies import json_body
 from serving.contracts import RequestError
 from serving.metrics import meters
 from serving.openapi import openapi_document
 from serving.persons import Links, no_links
+from serving.related_answer import RelatedAnswer, RelatedRequest
 from serving.rows import Impression, Seen
 from serving.state import State
 
@@ -43,12 +45,6 @@ MAX_LIVE_EVENTS = 1_000
 
 #: Threads that decide. More would only take turns, since deciding is computing.
 THREADS = 4
-
-#: How long a client may take to send its body.
-BODY_TIMEOUT_S = 10.0
-
-#: A body that is too large is read and thrown away up to here, so that its sender gets to read why it was refused.
-DISCARDED_BYTES = 16 * contracts.MAX_BODY
 
 _LEVELS = {level.label: level for level in Level}
 
@@ -155,6 +151,18 @@ class Backend:
         seen, now_ms = self._seen(asked.user_id, bundle, 1)
         return intent(asked.user_id, asked.targets, seen, bundle, now_ms)
 
+    def related(self, asked: RelatedRequest) -> tuple[RelatedAnswer, list[Impression]]:
+        """What goes with an item or a cart; what it shows to somebody is for the caller to record.
+
+        Raises:
+            NotFoundError: There is no bundle, or it does not know what is bought together.
+            RequestError: No anchor is known (404).
+        """
+        from serving.related import impressions, related
+
+        answer = related(asked, self.champion(), self.clock(), uuid.uuid4().hex)
+        return answer, impressions(answer, asked.user_id)
+
     def _seen(self, user_id: str, bundle: Bundle, listed: int) -> tuple[Seen, int]:
         """What a person did and was shown since the snapshot, at most ``listed`` impressions one by one, and now."""
         from features.cells import shift_ms
@@ -179,6 +187,7 @@ class Api:
             "/events": ("POST", self._events),
             "/intent": ("POST", self._intent),
             "/profile": ("GET", self._profile),
+            "/related": ("POST", self._related),
             "/readyz": ("GET", self._ready),
             "/openapi.json": ("GET", self._openapi),
         }
@@ -216,16 +225,26 @@ class Api:
 
     async def _recommend(self, request: Request) -> Response:
         backend = self._backend()
-        asked = contracts.parse_body(contracts.RecommendRequest, await _json_body(request))
+        asked = contracts.parse_body(contracts.RecommendRequest, await json_body(request))
         answer, shown = await anyio.to_thread.run_sync(backend.recommend, asked, limiter=self._threads)
-        await asyncio.wrap_future(backend.state.submit_impressions(shown))
+        return await self._shown(answer, shown)
+
+    async def _related(self, request: Request) -> Response:
+        asked = contracts.parse_body(RelatedRequest, await json_body(request))
+        answer, shown = await anyio.to_thread.run_sync(self._backend().related, asked, limiter=self._threads)
+        return await self._shown(answer, shown)
+
+    async def _shown(self, answer: Any, shown: list[Impression]) -> Response:
+        """The answer, once what it shows is committed."""
+        if shown:
+            await asyncio.wrap_future(self._backend().state.submit_impressions(shown))
         for impression in shown:
             meters().impressions.labels(impression.level.label).inc()
         return _json(answer)
 
     async def _events(self, request: Request) -> Response:
         backend = self._backend()
-        events = contracts.parse_events(await _json_body(request), backend.clock())
+        events = contracts.parse_events(await json_body(request), backend.clock())
         accepted, duplicates = await asyncio.wrap_future(backend.state.submit_events(events))
         meters().events.labels("accepted").inc(accepted)
         meters().events.labels("duplicate").inc(duplicates)
@@ -234,7 +253,7 @@ class Api:
 
     async def _intent(self, request: Request) -> Response:
         backend = self._backend()
-        asked = contracts.parse_body(contracts.IntentRequest, await _json_body(request))
+        asked = contracts.parse_body(contracts.IntentRequest, await json_body(request))
         return _json(await anyio.to_thread.run_sync(backend.intent, asked, limiter=self._threads))
 
     async def _profile(self, request: Request) -> Response:
@@ -321,31 +340,6 @@ def _answer(
         for item in slate.items
     ]
     return answer, shown
-
-
-async def _json_body(request: Request) -> bytes:
-    """The body, if it calls itself JSON and is not too large by its own word or in truth."""
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if content_type != "application/json":
-        raise RequestError(415, "content-type", "must be application/json", content_type, "set the header")
-    limit = f"must have at most {contracts.MAX_BODY} bytes"
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > contracts.MAX_BODY and "expect" in request.headers:
-        raise RequestError(413, "body", limit, int(declared), "send fewer events at once")
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for part in request.stream():
-                size += len(part)
-                if size <= contracts.MAX_BODY:
-                    parts.append(part)
-                elif size > DISCARDED_BYTES:
-                    break
-    except TimeoutError:
-        raise RequestError(408, "body", f"must arrive within {BODY_TIMEOUT_S:g} s", mend="send it faster") from None
-    if size > contracts.MAX_BODY:
-        raise RequestError(413, "body", limit, size, "send fewer events at once")
-    return b"".join(parts)
 
 
 def _json(answer: Any, status: int = 200) -> Response:

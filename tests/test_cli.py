@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 
 import stellar
 from features.dataset import Dataset
+from tests.capabilities.served import bundle_as_of
 
 ROOT = Path(__file__).resolve().parents[1]
 VERBS = [
@@ -30,6 +32,7 @@ VERBS = [
     "evaluate",
     "promote",
     "recommend",
+    "related",
     "serve",
     "ui",
     "demo",
@@ -107,6 +110,8 @@ def test_without_a_verb_there_is_help(run: Run, arguments: list[str]) -> None:
         (["recommend", "--out", "x", "--k", "0"], ["'--k'", "at least", "'0'"]),
         (["recommend", "--out", "x", "--k", str(10**9)], ["'--k'", "500", "'1000000000'"]),
         (["recommend", "--out", "x", "--k", "ten"], ["'--k'", "integer", "'ten'"]),
+        (["related"], ["Missing argument 'ANCHORS...'", "`stellar related --help`"]),
+        (["related", "x", "--kind", "similar"], ["kind must be one of", "'complements'", "'similar'"]),
         (["evaluate", "--recommendations", "x", "--data", "x", "--k", "0"], ["'--k'", "'0'", "`stellar evaluate"]),
         (["evaluate", "--recommendations", "x", "--data", "x", "--k", str(10**9)], ["'--k'", "1000", "'1000000000'"]),
         (["demo", "--events", "10"], ["'--events'", "1000", "'10'"]),
@@ -324,6 +329,21 @@ def test_no_champion_yet(refused: Callable[..., str], tmp_path: Path, monkeypatc
     line = refused("recommend", "--out", tmp_path / "x.parquet", "--bundle", tmp_path)
     has(line, "bundle must hold bundle.json", str(tmp_path.name))
     assert not (tmp_path / "x.parquet").exists()
+    has(refused("related", "x"), "champion is not set", "stellar promote")
+
+
+def test_what_is_bought_together_is_told_with_its_numbers(
+    run: Run, refused: Callable[..., str], shop_data: Dataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "bundle"
+    together = bundle_as_of(shop_data, shop_data.last_ms, folder).together
+    assert together is not None
+    anchor = pd.read_parquet(folder / "catalogue.parquet").index[np.flatnonzero(np.diff(together.offsets))[0]]
+    status, told, _ = run("related", anchor, "nonsense", "--bundle", folder, "--json", tmp_path / "x.json")
+    written = json.loads((tmp_path / "x.json").read_text())
+    assert status == 0 and written["items"] and written["items"][0]["item_id"] in told
+    assert "not known: nonsense" in told
+    has(refused("related", "nonsense", "--bundle", folder), "anchors.0 must be an item", "'nonsense'")
 
 
 def test_a_path_that_cannot_be_written(refused: Callable[..., str], shop_data: Dataset, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import training.zoo  # noqa: F401  # a bundle may hold any registered model
+from features.added import UNKNOWN as NO_CATEGORY
 from features.digest import Digest, digest_folder
 from features.errors import InputError, NotFoundError
 from features.ids import UNKNOWN, Vocabulary
@@ -28,6 +29,7 @@ from features.segments.definitions import Segments
 from features.segments.segmented import live_segments
 from features.sequences import Histories
 from features.snapshot import Snapshot
+from features.together import Together
 from training.bestsellers import Bestsellers
 from training.blend import Blend
 from training.intent.heads import UserIntent
@@ -37,7 +39,7 @@ from training.recommender import model_class
 FORMAT = 2
 ABOUT = "bundle.json"
 
-_KNOWN, _SEGMENTS, _INTENT = "known", "segments.json", "intent"
+_KNOWN, _SEGMENTS, _INTENT, _TOGETHER = "known", "segments.json", "intent", "together"
 
 #: Users whose answers are recorded when the bundle is made and compared when it is loaded to serve.
 RECORDED_USERS = 20
@@ -61,6 +63,7 @@ class Bundle:
         known: What folds of single users go on from; None in a bundle of a snapshot without it.
         segments: The rules of the snapshot's segments, perhaps none.
         intent: What users are about to do, as far as that was learned.
+        together: What was bought together; None in a bundle of a snapshot without it.
         recorded: Requests and the answers that the offline path gave to them.
         digest: sha256 over ``about`` and the canonical content of the folder's other files.
     """
@@ -75,6 +78,7 @@ class Bundle:
     known: Known | None = None
     segments: Segments = field(default_factory=lambda: Segments([]))
     intent: UserIntent | None = None
+    together: Together | None = None
 
     @property
     def as_of_ms(self) -> int:
@@ -120,6 +124,18 @@ class Bundle:
     def available(self) -> NDArray[np.bool_]:
         """(n_items,) bool: items that may be shown."""
         return self.catalogue[Columns.AVAILABLE].to_numpy(dtype=bool)
+
+    @cached_property
+    def categories(self) -> NDArray[np.object_]:
+        """(n_items,) object: leaf categories, None where the shop never named one."""
+        paths = self.catalogue[Columns.CATEGORY].to_numpy(dtype=object, copy=True)
+        paths[paths == NO_CATEGORY] = None
+        return paths
+
+    @cached_property
+    def category_codes(self) -> NDArray[np.int32]:
+        """(n_items,) int32: equal where ``categories`` are, -1 where there is none."""
+        return pd.factorize(self.categories)[0].astype(np.int32)
 
     def question(
         self,
@@ -215,6 +231,7 @@ class Bundle:
             known=Known.load(folder / _KNOWN) if (folder / _KNOWN).is_dir() else None,
             segments=Segments.from_json(json.loads((folder / _SEGMENTS).read_text(encoding="utf-8"))),
             intent=UserIntent.load(folder / _INTENT) if (folder / _INTENT).is_dir() else None,
+            together=Together.load(folder / _TOGETHER) if (folder / _TOGETHER).is_dir() else None,
         )
 
 
@@ -231,7 +248,7 @@ def save_bundle(
 
     Args:
         folder: Must not exist yet.
-        snapshot: Profiles of users need one that ``features.remember`` made.
+        snapshot: Profiles of users and what is bought together need one that ``features.remember`` made.
         arm: The experiment's arm, which every answer names.
         policy: Configuration of the policy.
         intent: Heads that were fitted as of the snapshot's instant.
@@ -251,6 +268,8 @@ def save_bundle(
     (folder / _SEGMENTS).write_text(json.dumps(segments.as_json(), indent=2), encoding="utf-8")
     if isinstance(snapshot, Served) and snapshot.known is not None:
         snapshot.known.save(folder / _KNOWN)
+    if isinstance(snapshot, Served) and snapshot.together is not None:
+        snapshot.together.save(folder / _TOGETHER)
     if intent is not None:
         intent.save(folder / _INTENT)
     about = {

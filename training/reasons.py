@@ -14,6 +14,7 @@ WORDS = {
     "bought_before": "you bought it before",
     "seen_before": "you looked at it before",
     "often_taken_with": "often taken together with {item}",
+    "bought_with": "bought with {item} in {detail}",
     "often_taken_after": "often taken after {item}",
     "same_taste_as": "liked by those who like {item}",
     "predicted_from_history": "predicted from what you did so far",

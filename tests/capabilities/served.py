@@ -12,7 +12,9 @@ import httpx
 import numpy as np
 import pandas as pd
 
+from features.dataset import Dataset
 from features.engine import Engine
+from features.remember import remember
 from features.schema import DAY_MS
 from features.snapshot import Snapshot, build_snapshot
 from serving.contracts import EARLIEST_MS
@@ -21,6 +23,7 @@ from serving.state import State
 from tests.features.by_hand import Tables, write
 from training.blend import Blend
 from training.bundle import Bundle, save_bundle
+from training.recommender import TrainingSet
 from training.train import build_models, train
 
 NOW = 20_000 * DAY_MS
@@ -73,6 +76,14 @@ def trained(
     return save_bundle(folder / "bundle", blend, found.snapshot, arm=name, policy={}), found.snapshot
 
 
+def bundle_as_of(data: Dataset, as_of_ms: int, folder: Path) -> Bundle:
+    """What was bought before an instant, ranked by how often, and all that the service knows besides."""
+    with Engine.duckdb(threads=1) as engine:
+        snapshot = remember(engine, data, build_snapshot(engine, data, as_of_ms))
+    model = build_models({"popular": {"model": "bestsellers", "by": []}})["popular"].fit(TrainingSet(snapshot))
+    return save_bundle(folder, Blend.of_one("popular", model, snapshot), snapshot, arm="popular", policy={})
+
+
 def next_snapshot(folder: Path, tables: Tables, state: State, border_ms: int) -> Snapshot:
     """What is known at the next border of everything before ``NOW`` and of all that the service took in since."""
     since: Tables = {"events": rows(state.events_frame()), "impressions": rows(state.impressions_frame())}
@@ -109,6 +120,12 @@ class Service:
 
     def recommend(self, user: str, **more: Any) -> dict[str, Any]:
         answer = self.send("POST", "/recommend", json={"user_id": user, **more})
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def related(self, *anchors: str, **more: Any) -> dict[str, Any]:
+        answer = self.send("POST", "/related", json={"anchors": list(anchors), **more})
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
         return found

@@ -143,8 +143,8 @@ def test_a_batch_of_the_wrong_shape_is_refused(body: Any, field: str, rule: str,
     [b"", b"{", b"user_id=ann", b'{"user_id": "\xff"}', b'{"user_id": "\\ud800"}', b"[" * 100_000, b"9" * 5_000],
 )
 def test_what_is_not_json_is_refused_with_400(body: bytes) -> None:
-    for parse in (lambda content: parse_events(content, NOW_MS), lambda content: parse_body(RecommendRequest, content)):
-        status, field, rule, _ = refusal(body, parse)
+    for read in (lambda content: parse_events(content, NOW_MS), lambda content: parse_body(RecommendRequest, content)):
+        status, field, rule, _ = refusal(body, read)
         assert (status, field) == (400, "body")
         assert rule.startswith("must be JSON (")
 
