@@ -117,6 +117,7 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
         live_fresh_s=policy.live_fresh_s,
         segments=experiment.segments,
         intents=experiment.intents,
+        session_intents=experiment.session_intents,
     )
     seconds = dict(trained.seconds)
     started = time.perf_counter()

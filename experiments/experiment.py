@@ -19,6 +19,7 @@ from training.blend import Blend
 from training.configured import config_error
 from training.intent.targets import Target
 from training.recommender import model_class
+from training.session.outcomes import SessionTarget
 
 METRICS = ("ndcg", "recall", "mrr", "purchases")
 
@@ -46,6 +47,7 @@ class Experiment(BaseModel):
         segments: Rules of segments, or the YAML file that has them, relative to the experiment's file: models may group
             users by them, and the service says who belongs to which.
         intents: What is predicted of users besides: ``{name, events, horizon_days, absent}`` each; none if absent.
+        session_intents: What is predicted of sessions: ``{name, events, absent, with_cart}`` each; none if absent.
         policy: Configuration of the registered bundles' policy.
     """
 
@@ -64,6 +66,7 @@ class Experiment(BaseModel):
     register_: tuple[str, ...] | None = Field(default=None, alias="register")
     segments: tuple[SegmentRule, ...] | Path | None = None
     intents: tuple[Target, ...] = ()
+    session_intents: tuple[SessionTarget, ...] = ()
     policy: dict[str, Any] = {}
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200)

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.experiment import Experiment, make_experiment
+from features.dataset import Dataset
 from training.intent.targets import TARGETS
+from training.session.outcomes import SESSION_TARGETS
 
 _PARTS = ["bestsellers", "history", "recent", "cooccurrence", "linear", "transformer", "live"]
 
@@ -43,8 +45,10 @@ def standard_experiment(
     arms = {arm: dict(settings) for arm, settings in ARMS.items()}
     arms["transformer"]["seed"] = seed
     split = SPLITS.get(source, {}) if source else {"horizon_days": SIMULATED_HORIZON_DAYS}
-    intents = [target.model_dump(mode="json") for target in TARGETS]
-    return make_experiment(name=name, data=dataset, control=control, arms=arms, intents=intents, seed=seed, **split)
+    intents: dict[str, Any] = {"intents": [target.model_dump(mode="json") for target in TARGETS]}
+    if Dataset.open(dataset).order_within_session:
+        intents["session_intents"] = [target.model_dump(mode="json") for target in SESSION_TARGETS]
+    return make_experiment(name=name, data=dataset, control=control, arms=arms, seed=seed, **intents, **split)
 
 
 __all__ = ["ARMS", "CONTROL", "SIMULATED_HORIZON_DAYS", "standard_experiment"]

@@ -20,6 +20,7 @@ from training.bundle import save_bundle
 from training.intent.heads import UserIntent
 from training.recommender import Curve, Recommender
 from training.registry import register_bundle, set_alias
+from training.session.intent import SessionIntent
 from training.tracking import Run, run
 
 VERDICT_TAG = "verdict"
@@ -56,8 +57,8 @@ def track(
                 if name in experiment.registered:
                     model = comparison.trained.models[name]
                     snapshot = comparison.trained.snapshot
-                    intent = comparison.trained.intent
-                    versions[name], _ = register_arm(nested, name, model, snapshot, policy, tags, intent)
+                    heads = (comparison.trained.intent, comparison.trained.session)
+                    versions[name], _ = register_arm(nested, name, model, snapshot, policy, tags, *heads)
         _log_verdicts(parent, comparison, experiment)
     if versions:
         # Without users of the deciding group there is no metric, and any arm is as good as the other.
@@ -123,12 +124,13 @@ def register_arm(
     policy: Mapping[str, Any],
     tags: Mapping[str, str],
     intent: UserIntent | None = None,
+    session: SessionIntent | None = None,
 ) -> tuple[int, str]:
     """Make a bundle of a fitted model and register it; returns the version's number and the bundle's digest."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bundle"
         blend = as_blend(name, model, snapshot)
-        bundle = save_bundle(folder, blend, snapshot, arm=name, policy=policy, intent=intent)
+        bundle = save_bundle(folder, blend, snapshot, arm=name, policy=policy, intent=intent, session=session)
         users = [str(user_id) for user_id in snapshot.users.ids[:3]]
         all_tags = {**tags, "as_of": iso(snapshot.as_of_ms)}
         version = register_bundle(opened, folder, digest=bundle.digest, example_users=users, tags=all_tags)

@@ -234,12 +234,31 @@ class PredictedTarget(BaseModel):
     """The chance of one target."""
 
     name: str
-    horizon_days: float
+    horizon_days: float | None = Field(description="null where it is the rest of the session.")
     probability: float | None = Field(description="null where it is not right as a number for users like this one.")
     rank: float = Field(description="The share of the users it was judged on who are less likely.")
     rank_only_because: str | None = Field(description="The segment in which the calibration contract did not hold.")
     predictor: str
     reasons: list[IntentReason] = Field(description="The three strongest, strongest first.")
+
+
+class NextStep(BaseModel):
+    """What may come next."""
+
+    name: str
+    probability: float
+
+
+class SessionNow(BaseModel):
+    """The session that a user is in, after its last event."""
+
+    started_ms: int = Field(description="Of the first of the events that were read.")
+    events: int
+    targets: list[PredictedTarget] = Field(
+        description="What may still happen in it. A reason is one of its events, its value the number of the event."
+    )
+    next_event: list[NextStep] = Field(description="The likeliest types of the next event; leave if there is none.")
+    next_group: list[NextStep] = Field(description="The likeliest groups of the next item, if one follows.")
 
 
 class IntentAnswer(BaseModel):
@@ -248,6 +267,7 @@ class IntentAnswer(BaseModel):
     user_id: str = Field(description="As asked.")
     personalised: bool = Field(description="false of whoever refuses it: nothing is computed then.")
     targets: list[PredictedTarget]
+    session: SessionNow | None = Field(description="null between sessions, and where session intent was not learned.")
     bundle_digest: str
     as_of_ms: int = Field(description="The snapshot's instant, at which the heads were fitted.")
     served_ms: int

@@ -1,4 +1,5 @@
-"""What a person is about to do: every head of the bundle, asked about the person's row as it is now."""
+"""What a person is about to do: the heads of users asked about the row as it is now, those of sessions after the last
+event."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ import math
 
 from features.errors import NotFoundError
 from serving.contracts import IntentAnswer, IntentReason, PredictedTarget, RequestError
-from serving.profile import current_row
+from serving.profile import current
 from serving.rows import Seen
+from serving.session import session_now
 from training.bundle import Bundle
 from training.intent.heads import Head
 
@@ -21,23 +23,28 @@ def intent(user_id: str, targets: list[str] | None, seen: Seen, bundle: Bundle, 
         seen: What the state has of the person since the bundle's snapshot and before ``now_ms``.
 
     Raises:
-        NotFoundError: The bundle has no heads, or knows nothing of single users.
+        NotFoundError: The bundle has no heads of any kind, or knows nothing of single users.
         RequestError: A target is unknown (422), or nobody has ever heard of this user (404).
     """
-    if bundle.intent is None:
-        raise NotFoundError(
-            "bundle", "must hold heads of intent", mend="compare again with `intents` in the experiment"
-        )
-    heads = bundle.intent.heads
+    if bundle.intent is None and bundle.session is None:
+        mend = "compare again with `intents` or `session_intents` in the experiment"
+        raise NotFoundError("bundle", "must hold heads of intent", mend=mend)
+    heads = {} if bundle.intent is None else bundle.intent.heads
+    of_session = () if bundle.session is None else [target.name for target in bundle.session.targets]
     for place, name in enumerate(targets or ()):
-        if name not in heads:
-            raise RequestError(422, f"targets.{place}", "must be a target", name, f"choose from {', '.join(heads)}")
-    row = current_row(user_id, seen, bundle, now_ms)
-    asked = [heads[name] for name in dict.fromkeys(targets or heads)]
+        if name not in heads and name not in of_session:
+            known = ", ".join((*heads, *of_session))
+            raise RequestError(422, f"targets.{place}", "must be a target", name, f"choose from {known}")
+    now = current(user_id, seen, bundle, now_ms)
+    asked = [heads[name] for name in dict.fromkeys(targets or heads) if name in heads]
+    session = None
+    if now is not None and (targets is None or set(targets) & set(of_session)):
+        session = session_now(now.past, now.events, targets, bundle, now_ms)
     return IntentAnswer(
         user_id=user_id,
-        personalised=row is not None,
-        targets=[] if row is None else [_predicted(head, row) for head in asked],
+        personalised=now is not None,
+        targets=[] if now is None else [_predicted(head, now.row) for head in asked],
+        session=session,
         bundle_digest=bundle.digest,
         as_of_ms=bundle.as_of_ms,
         served_ms=now_ms,

@@ -106,15 +106,31 @@ def profile(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> Profile | 
     )
 
 
-def current_row(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> dict[str, Any] | None:
-    """The row that a user matrix would have of one person now; None of whoever refuses personalisation.
+@dataclass(frozen=True)
+class Current:
+    """What models may read of one person now.
+
+    Attributes:
+        row: As a user matrix would have it.
+        past: What the snapshot knows of the events of each of the person's ids.
+        events: Those since the snapshot.
+    """
+
+    row: dict[str, Any]
+    past: list[Histories]
+    events: list[LiveEvent]
+
+
+def current(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> Current | None:
+    """What models may read of one person now; None of whoever refuses personalisation.
 
     Args, raises: As ``profile``.
     """
     person = _person(user_id, seen, bundle)
     if Purpose.PERSONALISATION not in person.consents.purposes:
         return None
-    return _Read.of(person, seen, bundle, now_ms).row
+    read = _Read.of(person, seen, bundle, now_ms)
+    return Current(read.row, [person.did[one] for one in person.ids if one in person.trusted], read.events)
 
 
 @dataclass(frozen=True)
@@ -326,4 +342,4 @@ def _impression(shown: Impression) -> SeenImpression:
     )
 
 
-__all__ = ["LISTED", "MAX_EVENTS", "current_row", "profile"]
+__all__ = ["LISTED", "MAX_EVENTS", "Current", "current", "profile"]

@@ -34,12 +34,13 @@ from training.bestsellers import Bestsellers
 from training.blend import Blend
 from training.intent.heads import UserIntent
 from training.recommender import model_class
+from training.session.intent import SessionIntent
 
 #: Changed whenever a bundle of the version before cannot be read any more.
 FORMAT = 2
 ABOUT = "bundle.json"
 
-_KNOWN, _SEGMENTS, _INTENT, _TOGETHER = "known", "segments.json", "intent", "together"
+_KNOWN, _SEGMENTS, _INTENT, _SESSION, _TOGETHER = "known", "segments.json", "intent", "session", "together"
 
 #: Users whose answers are recorded when the bundle is made and compared when it is loaded to serve.
 RECORDED_USERS = 20
@@ -63,6 +64,7 @@ class Bundle:
         known: What folds of single users go on from; None in a bundle of a snapshot without it.
         segments: The rules of the snapshot's segments, perhaps none.
         intent: What users are about to do, as far as that was learned.
+        session: What will still happen in a session, as far as that was learned.
         together: What was bought together; None in a bundle of a snapshot without it.
         recorded: Requests and the answers that the offline path gave to them.
         digest: sha256 over ``about`` and the canonical content of the folder's other files.
@@ -78,6 +80,7 @@ class Bundle:
     known: Known | None = None
     segments: Segments = field(default_factory=lambda: Segments([]))
     intent: UserIntent | None = None
+    session: SessionIntent | None = None
     together: Together | None = None
 
     @property
@@ -231,6 +234,7 @@ class Bundle:
             known=Known.load(folder / _KNOWN) if (folder / _KNOWN).is_dir() else None,
             segments=Segments.from_json(json.loads((folder / _SEGMENTS).read_text(encoding="utf-8"))),
             intent=UserIntent.load(folder / _INTENT) if (folder / _INTENT).is_dir() else None,
+            session=SessionIntent.load(folder / _SESSION) if (folder / _SESSION).is_dir() else None,
             together=Together.load(folder / _TOGETHER) if (folder / _TOGETHER).is_dir() else None,
         )
 
@@ -243,6 +247,7 @@ def save_bundle(
     arm: str,
     policy: Mapping[str, Any],
     intent: UserIntent | None = None,
+    session: SessionIntent | None = None,
 ) -> Bundle:
     """Write a bundle of a blend fitted on ``snapshot`` and read it back.
 
@@ -252,6 +257,7 @@ def save_bundle(
         arm: The experiment's arm, which every answer names.
         policy: Configuration of the policy.
         intent: Heads that were fitted as of the snapshot's instant.
+        session: Fitted on the same snapshot.
     """
     folder.mkdir(parents=True)
     blend.save(folder / "blend")
@@ -272,6 +278,8 @@ def save_bundle(
         snapshot.together.save(folder / _TOGETHER)
     if intent is not None:
         intent.save(folder / _INTENT)
+    if session is not None:
+        session.save(folder / _SESSION)
     about = {
         "format": FORMAT,
         "arm": arm,

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ from training.intent.fit import fit_user_intent
 from training.intent.heads import UserIntent
 from training.intent.targets import Target
 from training.recommender import Curve, Recommender, TrainingSet, model_class
+from training.session.intent import SessionIntent
+from training.session.outcomes import SessionTarget
 from training.tripwires.alarms import void
 from training.tripwires.future_canary import future_canary
 from training.tripwires.label_shuffle import label_shuffle
@@ -57,6 +60,7 @@ class Trained:
         validation: Questions that decisions were made on.
         seconds: By stage.
         intent: Heads of what users are about to do, if any were asked for.
+        session: The same of sessions.
     """
 
     snapshot: Snapshot
@@ -67,6 +71,7 @@ class Trained:
     curves: dict[str, Curve] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     intent: UserIntent | None = None
+    session: SessionIntent | None = None
 
 
 def build_models(specifications: Mapping[str, Mapping[str, Any]]) -> dict[str, Recommender]:
@@ -100,6 +105,7 @@ def train(
     live_fresh_s: int = LIVE_FRESH_S,
     segments: Rules | None = None,
     intents: Sequence[Target] = (),
+    session_intents: Sequence[SessionTarget] = (),
 ) -> Trained:
     """Decide on ``[as_of - horizon, as_of)``, then fit everything as of ``as_of``.
 
@@ -110,13 +116,18 @@ def train(
         live_fresh_s: How old an event may be and still drive L4, by the policy that will serve.
         segments: Rules of segments; with them, also without any, models may group users by segment.
         intents: What shall be predicted of users, see ``training.intent.fit``.
+        session_intents: What shall be predicted of sessions, see ``training.session.intent``.
 
     Raises:
-        ConfigError: There is not a whole label window of data before ``as_of``, or a rule cannot be read.
+        ConfigError: There is not a whole label window of data before ``as_of``, a rule cannot be read, or sessions are
+            asked about where the data carries no order inside a visit.
         LeakageError: A tripwire fired: models, features or data know what they cannot know.
     """
     tell = notify or (lambda stage, done, of, metrics: None)
     decide_ms = _decide_ms(dataset, as_of_ms, horizon_ms)
+    if session_intents and not dataset.order_within_session:
+        rule = "need events in order inside a visit, which this data does not carry"
+        raise ConfigError("session_intents", rule, len(session_intents), "leave them out")
     seconds: dict[str, float] = {}
 
     def build(engine: Engine, dataset: Dataset, instant_ms: int) -> Snapshot:
@@ -145,8 +156,12 @@ def train(
     if intents:
         with _timed(seconds, "fit_intent"):
             intent = fit_user_intent(engine, dataset, as_of_ms, intents, notify=tell)
+    session = None
+    if session_intents:
+        with _timed(seconds, "fit_session_intent"):
+            session = SessionIntent(session_intents).fit(snapshot, partial(tell, "session intent"))
     curves = {name: model.curve for name, model in decided.items() if model.curve is not None}
-    return Trained(snapshot, final, early, decided, asked.quiet, curves, seconds, intent)
+    return Trained(snapshot, final, early, decided, asked.quiet, curves, seconds, intent, session)
 
 
 @dataclass(frozen=True, slots=True)

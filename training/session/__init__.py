@@ -1,0 +1,1 @@
+"""L4 intent: what will still happen in the session that a user is in."""

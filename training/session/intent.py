@@ -1,0 +1,290 @@
+"""Session intent: calibrated chances of what still happens in a session, what comes next, and which events said so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from safetensors.torch import load_file, save_file
+from scipy import sparse
+from torch.nn import functional as F
+
+from features.schema import EventType
+from features.sequences import Histories, Int64s
+from features.snapshot import Snapshot
+from training.fit import FitConfig, choose_device, fit, seed_everything
+from training.intent.contract import OVERALL
+from training.intent.judged import Chances, Judged
+from training.intent.piecewise import PiecewiseLinear
+from training.recommender import Curve, Progress
+from training.session.batches import Inputs, draw
+from training.session.followers import followers_elsewhere, rows_of
+from training.session.groups import item_groups
+from training.session.learning import FEWEST_SESSIONS, finished, session_loss
+from training.session.network import Logits, SessionNetwork
+from training.session.outcomes import NEXT, SESSION_TARGETS, SessionOutcomes, SessionTarget, outcomes_of
+from training.session.steps import Steps, steps_of
+
+Floats = NDArray[np.float64]
+
+#: Shares of the sessions, by the time they begin: what is learned from, what decides when to stop, what calibrates.
+LEARN, STOP = 0.7, 0.8
+#: The first event of a session is asked about with this chance, else the second with this chance, and so on.
+ASKED = 0.4
+#: Segments of the contract: by events so far, and by what lies in the cart.
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChances:
+    """Answers about the last session of n histories; NaN where there is none.
+
+    Attributes:
+        happens: Target to its chances.
+        next_type: (n, len(NEXT)) float64 probabilities.
+        next_group: (n, groups) float64 probabilities, given that another event about a known group follows.
+        moved: Target to (n, length) float64: what each of the session's last events added to the log-odds.
+        places: (n, length) int64: flat positions of those events in the histories, -1 for padding.
+    """
+
+    happens: dict[str, Chances]
+    next_type: Floats
+    next_group: Floats
+    moved: dict[str, Floats]
+    places: Int64s
+
+
+class SessionIntent:
+    """A network over the events so far, and a calibrator per target."""
+
+    name = "session_network"
+
+    class Config(FitConfig):
+        """Of the network and its training.
+
+        Attributes:
+            length: How many of a session's last events are read.
+            pieces: Quantile pieces that each number is cut into.
+            batch_events: Events in a batch, about.
+            most_sessions: The latest so many are learned from.
+        """
+
+        width: int = Field(default=64, ge=4)
+        dropout: float = Field(default=0.2, ge=0, lt=1)
+        length: int = Field(default=50, ge=1)
+        epochs: int = Field(default=12, ge=1)
+        patience: int = Field(default=2, ge=1)
+        learning_rate: float = Field(default=4e-3, gt=0)
+        pieces: int = Field(default=8, ge=0)
+        batch_events: int = Field(default=1_024, ge=1)
+        most_sessions: int = Field(default=200_000, ge=FEWEST_SESSIONS)
+
+    def __init__(self, targets: Sequence[SessionTarget] = SESSION_TARGETS, **hyper_parameters: Any) -> None:
+        self.config = self.Config(**hyper_parameters)
+        self.targets = tuple(targets)
+        self.group_names: tuple[str, ...] = ()
+        self.judged: dict[str, Judged] = {}
+        self.curve = Curve()
+        self._groups: NDArray[np.int32]
+        self._follow: sparse.csr_array  # (n_items, groups)
+        self._basis: PiecewiseLinear
+        self._network: SessionNetwork
+
+    def fit(self, snapshot: Snapshot, progress: Progress | None = None) -> Self:
+        """Learn from the snapshot's finished sessions; later ones decide when to stop, and calibrate.
+
+        Raises:
+            InputError: There are fewer than ``FEWEST_SESSIONS`` of them.
+        """
+        self._groups, self.group_names = item_groups(snapshot, self.config.seed)
+        steps = steps_of(snapshot.sequences)
+        chosen = finished(steps, snapshot.as_of_ms)[-self.config.most_sessions :]
+        self._basis = PiecewiseLinear.fit(steps.numbers, self.config.pieces)
+        outcomes = outcomes_of(steps, self._groups, self.targets)
+        learn, stop = (round(share * len(chosen)) for share in (LEARN, STOP))
+        inputs = self._train(steps, outcomes, chosen[:learn], chosen[learn:stop], progress)
+        self.judged = self._judge(inputs, outcomes, chosen[stop:])
+        # What was chosen and judged is repeated with the latest sessions among what is learned from.
+        curve = self.curve
+        self._train(steps, outcomes, chosen, None, progress)
+        self.curve = curve
+        return self
+
+    def _train(
+        self,
+        steps: Steps,
+        outcomes: SessionOutcomes,
+        learned: Int64s,
+        stopping: Int64s | None,
+        progress: Progress | None,
+    ) -> Inputs:
+        """A new network, stopped by the sessions ``stopping``, or after as many epochs as the last time."""
+        self._follow, follow = followers_elsewhere(
+            steps, self._groups, len(self.group_names), learned, self.config.seed
+        )
+        inputs = Inputs.of(steps, self._groups, self._basis, follow)
+        device = choose_device(self.config.device)
+        seed_everything(self.config.seed)
+        self._network = self._empty().to(device)
+        following = outcomes.next_group[np.isin(steps.session, learned) & (outcomes.next_group >= 0)]
+        self._network.expect(torch.from_numpy(np.bincount(following, minlength=len(self.group_names))))
+        sizes = self.config.length, self.config.batch_events
+        self.curve = fit(
+            self._network,
+            self.config,
+            batches=lambda rng: draw(inputs, outcomes, learned, *sizes, rng),
+            loss=lambda batch: session_loss(self._network, batch, device),
+            validate=None if stopping is None else lambda: -self._mean_loss(inputs, outcomes, stopping, device),
+            progress=progress,
+            stop_after=None if stopping is not None else self.curve.best_epoch or None,
+        )
+        self._network.to("cpu")
+        return inputs
+
+    def answer(self, histories: Histories) -> SessionChances:
+        """About the last session of each history, after its last event."""
+        steps = steps_of(histories)
+        n = len(histories)
+        last = np.full(n, -1, dtype=np.int64)
+        last[steps.row] = np.arange(len(steps))  # sessions are in order of time: the last one stays
+        rows = np.flatnonzero(last >= 0)
+        inputs = self._inputs(steps)
+        logits, place = self._read(inputs, last[rows])
+        lengths = np.minimum(np.diff(steps.offsets)[last[rows]], self.config.length)
+        stops = np.cumsum(lengths)
+        row = np.repeat(rows, lengths)
+        column = np.arange(len(row)) - np.repeat(stops - lengths, lengths)
+        places = np.full((n, int(lengths.max(initial=0))), -1, dtype=np.int64)
+        places[row, column] = place
+        ends, first = stops - 1, np.repeat(stops - lengths, lengths) == np.arange(len(row))
+        happens, moved = {}, {}
+        segments = _segments(steps, place[ends])
+        for number, target in enumerate(self.targets):
+            odds = logits.happens[:, number].double().numpy()
+            judged = self.judged[target.name]
+            chances = judged.chances(odds[ends], segments.__getitem__)
+            refused = np.full(n, "", dtype=object)
+            refused[rows] = chances.refused
+            happens[target.name] = Chances(
+                _spread(n, rows, chances.probability), _spread(n, rows, chances.rank), refused
+            )
+            # The first event is compared with the middle of all that it was judged on.
+            before = np.where(first, np.median(judged.quantiles), np.roll(odds, 1))
+            moved[target.name] = np.zeros(places.shape)
+            moved[target.name][row, column] = odds - before
+        next_type = F.softmax(logits.next_type[ends].double(), dim=-1).numpy()
+        next_group = F.softmax(logits.next_group[ends].double(), dim=-1).numpy()
+        return SessionChances(happens, _spread(n, rows, next_type), _spread(n, rows, next_group), moved, places)
+
+    def log_odds(self, steps: Steps, sessions: Int64s) -> tuple[dict[str, Floats], Int64s]:
+        """Target to (q,) log-odds before calibration after each of the last events of some sessions, and (q,) int64
+        which events these are."""
+        inputs, found, events = self._inputs(steps), [], []
+        for chunk in np.array_split(sessions, max(len(sessions) // 1_024, 1)):
+            logits, place = self._read(inputs, chunk)
+            found.append(logits.happens.double().numpy())
+            events.append(place)
+        odds = np.concatenate(found)
+        return {target.name: odds[:, at] for at, target in enumerate(self.targets)}, np.concatenate(events)
+
+    def save(self, folder: Path) -> None:
+        """JSON, npz and safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        about = {
+            "config": self.config.model_dump(mode="json"),
+            "targets": [target.model_dump(mode="json") for target in self.targets],
+            "groups": list(self.group_names),
+            "judged": {name: judged.to_json() for name, judged in self.judged.items()},
+        }
+        (folder / "session.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
+        basis = {f"basis.{name}": values for name, values in self._basis.arrays().items()}
+        np.savez(folder / "session.npz", allow_pickle=False, groups=self._groups, **basis)
+        sparse.save_npz(folder / "followers.npz", sparse.csr_matrix(self._follow))
+        save_file(self._network.state_dict(), folder / "session.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        about = json.loads((folder / "session.json").read_text(encoding="utf-8"))
+        targets = tuple(SessionTarget.model_validate(each) for each in about["targets"])
+        model = cls(targets, **about["config"])
+        model.group_names = tuple(about["groups"])
+        with np.load(folder / "session.npz", allow_pickle=False) as arrays:
+            model._groups = arrays["groups"]
+            found = {name.removeprefix("basis."): arrays[name] for name in arrays if name.startswith("basis.")}
+            model._basis = PiecewiseLinear(**found)
+        model._follow = sparse.csr_array(sparse.load_npz(folder / "followers.npz"))
+        model._network = model._empty()
+        model._network.load_state_dict(load_file(folder / "session.safetensors"))
+        model._network.eval()
+        model.judged = {name: Judged.from_json(stored) for name, stored in about["judged"].items()}
+        return model
+
+    def _empty(self) -> SessionNetwork:
+        sizes = len(self._basis.source), len(EventType), len(NEXT), len(self.group_names), len(self.targets)
+        return SessionNetwork(*sizes, width=self.config.width, dropout=self.config.dropout)
+
+    def _inputs(self, steps: Steps) -> Inputs:
+        return Inputs.of(steps, self._groups, self._basis, rows_of(self._follow, steps.items))
+
+    @torch.inference_mode()
+    def _mean_loss(self, inputs: Inputs, outcomes: SessionOutcomes, chosen: Int64s, device: torch.device) -> float:
+        epoch = draw(inputs, outcomes, chosen, self.config.length, 4_096, np.random.default_rng(0))
+        losses = [(float(session_loss(self._network, batch, device)), len(batch.next_type)) for batch in epoch]
+        return float(np.average([loss for loss, _ in losses], weights=[n for _, n in losses]))
+
+    @torch.inference_mode()
+    def _read(self, inputs: Inputs, chosen: Int64s) -> tuple[Logits, Int64s]:
+        sessions, place = inputs.sessions(chosen, self.config.length)
+        return self._network(sessions), place
+
+    def _judge(self, inputs: Inputs, outcomes: SessionOutcomes, held_out: Int64s) -> dict[str, Judged]:
+        """Calibrators from sessions that nothing was learned from; each half judges the other's.
+
+        At most one event of a session is asked about, as events of one session share their answer. Its number is drawn
+        without a look at the session: one event drawn of each would favour short sessions, and how long a session is
+        says how it ended.
+        """
+        steps = inputs.steps
+        odds, events = self.log_odds(steps, held_out)
+        session = steps.session[events]
+        rng = np.random.default_rng(self.config.seed)
+        number = np.zeros(len(steps), dtype=np.int64)
+        number[held_out] = rng.geometric(ASKED, len(held_out)) - 1
+        drawn = np.flatnonzero(events - steps.offsets[session] == number[session])
+        half = rng.permutation(len(drawn)) % 2
+        segments = {name: rows for name, rows in _segments(steps, events[drawn]).items() if name != OVERALL}
+        return {
+            name: Judged.of(found[drawn], outcomes.happened[name][events[drawn]].astype(np.float64), half, segments)
+            for name, found in odds.items()
+        }
+
+
+def _segments(steps: Steps, events: Int64s) -> dict[str, NDArray[np.bool_]]:
+    """Name to (q,) membership of some events."""
+    number = events - steps.offsets[steps.session[events]] + 1
+    full = steps.cart[events] > 0
+    return {
+        OVERALL: np.ones(len(events), dtype=bool),
+        "events=1": number == 1,
+        f"events=2..{_FEW}": (number > 1) & (number <= _FEW),
+        f"events>{_FEW}": number > _FEW,
+        "cart=empty": ~full,
+        "cart=full": full,
+    }
+
+
+def _spread(n: int, rows: Int64s, values: Floats) -> Floats:
+    out = np.full((n, *values.shape[1:]), np.nan)
+    out[rows] = values
+    return out
+
+
+__all__ = ["SessionChances", "SessionIntent"]
