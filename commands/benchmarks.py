@@ -78,6 +78,13 @@ def _intent(asked: _Asked) -> tuple[dict[str, Any], Any]:
     return benchmark_online_shoppers(asked.folder(), asked.seed_range(5), asked.notify), render_online_shoppers
 
 
+def _session_intent(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.intent.later_sessions import benchmark_later_sessions, render_later_sessions
+
+    folder = asked.folder()
+    return benchmark_later_sessions(folder, folder.name, asked.seed_range(3), asked.notify), render_later_sessions
+
+
 def _value(asked: _Asked) -> tuple[dict[str, Any], Any]:
     from experiments.benchmarks.value.cdnow import benchmark_value, render_value
 
@@ -101,6 +108,10 @@ _BENCHMARKS: dict[str, tuple[str, Callable[[_Asked], tuple[dict[str, Any], Any]]
     "features": ("the feature pipeline's speed, against SQL by hand and pandas; --events", _features),
     "intent": ("sessions that buy; --data FOLDER with online_shoppers.parquet, --seeds", _intent),
     "leave-one-out": ("each user's last item; --data FOLDER with sequences.parquet, --seeds", _leave_one_out),
+    "session-intent": (
+        "what later sessions do; --data FOLDER named as its source, retailrocket; --seeds",
+        _session_intent,
+    ),
     "sessions": ("next clicks; --data FOLDER with train_sequences.parquet and test.parquet, --seeds", _sessions),
     "uplift": ("what a message changes; --data FOLDER with hillstrom.parquet, else planted, --seeds", _uplift),
     "value": ("orders and value to come; --data FOLDER with cdnow_master.parquet, --seeds, --plot", _value),

@@ -13,7 +13,7 @@ import pytest
 from features.schema import SESSION_GAP_S
 from serving.state import State
 from tests.capabilities.served import NOW, REFUSER, Service, next_snapshot, shop, trained
-from tests.training.session.test_intent import planted
+from tests.training.session.test_session_intent import planted
 from training.bundle import Bundle, save_bundle
 from training.session.intent import SessionIntent
 from training.session.outcomes import NEXT

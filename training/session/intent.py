@@ -92,7 +92,8 @@ class SessionIntent:
         self.group_names: tuple[str, ...] = ()
         self.judged: dict[str, Judged] = {}
         self.curve = Curve()
-        self._groups: NDArray[np.int32]
+        #: (n_items,) int32 group of each item, -1 for none.
+        self.groups: NDArray[np.int32]
         self._follow: sparse.csr_array  # (n_items, groups)
         self._basis: PiecewiseLinear
         self._network: SessionNetwork
@@ -103,11 +104,11 @@ class SessionIntent:
         Raises:
             InputError: There are fewer than ``FEWEST_SESSIONS`` of them.
         """
-        self._groups, self.group_names = item_groups(snapshot, self.config.seed)
+        self.groups, self.group_names = item_groups(snapshot, self.config.seed)
         steps = steps_of(snapshot.sequences)
         chosen = finished(steps, snapshot.as_of_ms)[-self.config.most_sessions :]
         self._basis = PiecewiseLinear.fit(steps.numbers, self.config.pieces)
-        outcomes = outcomes_of(steps, self._groups, self.targets)
+        outcomes = outcomes_of(steps, self.groups, self.targets)
         learn, stop = (round(share * len(chosen)) for share in (LEARN, STOP))
         inputs = self._train(steps, outcomes, chosen[:learn], chosen[learn:stop], progress)
         self.judged = self._judge(inputs, outcomes, chosen[stop:])
@@ -126,10 +127,8 @@ class SessionIntent:
         progress: Progress | None,
     ) -> Inputs:
         """A new network, stopped by the sessions ``stopping``, or after as many epochs as the last time."""
-        self._follow, follow = followers_elsewhere(
-            steps, self._groups, len(self.group_names), learned, self.config.seed
-        )
-        inputs = Inputs.of(steps, self._groups, self._basis, follow)
+        self._follow, follow = followers_elsewhere(steps, self.groups, len(self.group_names), learned, self.config.seed)
+        inputs = Inputs.of(steps, self.groups, self._basis, follow)
         device = choose_device(self.config.device)
         seed_everything(self.config.seed)
         self._network = self._empty().to(device)
@@ -186,13 +185,19 @@ class SessionIntent:
     def log_odds(self, steps: Steps, sessions: Int64s) -> tuple[dict[str, Floats], Int64s]:
         """Target to (q,) log-odds before calibration after each of the last events of some sessions, and (q,) int64
         which events these are."""
-        inputs, found, events = self._inputs(steps), [], []
-        for chunk in np.array_split(sessions, max(len(sessions) // 1_024, 1)):
-            logits, place = self._read(inputs, chunk)
-            found.append(logits.happens.double().numpy())
-            events.append(place)
-        odds = np.concatenate(found)
-        return {target.name: odds[:, at] for at, target in enumerate(self.targets)}, np.concatenate(events)
+        read = self._read_all(steps, sessions)
+        odds = np.concatenate([logits.happens.double().numpy() for logits, _ in read])
+        return {target.name: odds[:, at] for at, target in enumerate(self.targets)}, np.concatenate(
+            [events for _, events in read]
+        )
+
+    def next_groups(self, steps: Steps, sessions: Int64s) -> Floats:
+        """(q, groups) log-odds of the next item's group, after the same events."""
+        return np.concatenate([logits.next_group.double().numpy() for logits, _ in self._read_all(steps, sessions)])
+
+    def _read_all(self, steps: Steps, sessions: Int64s) -> list[tuple[Logits, Int64s]]:
+        inputs = self._inputs(steps)
+        return [self._read(inputs, chunk) for chunk in np.array_split(sessions, max(len(sessions) // 1_024, 1))]
 
     def save(self, folder: Path) -> None:
         """JSON, npz and safetensors."""
@@ -205,7 +210,7 @@ class SessionIntent:
         }
         (folder / "session.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
         basis = {f"basis.{name}": values for name, values in self._basis.arrays().items()}
-        np.savez(folder / "session.npz", allow_pickle=False, groups=self._groups, **basis)
+        np.savez(folder / "session.npz", allow_pickle=False, groups=self.groups, **basis)
         sparse.save_npz(folder / "followers.npz", sparse.csr_matrix(self._follow))
         save_file(self._network.state_dict(), folder / "session.safetensors")
 
@@ -217,7 +222,7 @@ class SessionIntent:
         model = cls(targets, **about["config"])
         model.group_names = tuple(about["groups"])
         with np.load(folder / "session.npz", allow_pickle=False) as arrays:
-            model._groups = arrays["groups"]
+            model.groups = arrays["groups"]
             found = {name.removeprefix("basis."): arrays[name] for name in arrays if name.startswith("basis.")}
             model._basis = PiecewiseLinear(**found)
         model._follow = sparse.csr_array(sparse.load_npz(folder / "followers.npz"))
@@ -232,7 +237,7 @@ class SessionIntent:
         return SessionNetwork(*sizes, width=self.config.width, dropout=self.config.dropout)
 
     def _inputs(self, steps: Steps) -> Inputs:
-        return Inputs.of(steps, self._groups, self._basis, rows_of(self._follow, steps.items))
+        return Inputs.of(steps, self.groups, self._basis, rows_of(self._follow, steps.items))
 
     @torch.inference_mode()
     def _mean_loss(self, inputs: Inputs, outcomes: SessionOutcomes, chosen: Int64s, device: torch.device) -> float:
