@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from features.declarations import Declaration, Rate, Ratio, Score, Trend
 
+#: How long somebody is remembered to have come some way towards a purchase.
+FUNNEL_DAYS = 30
+
 Values = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
@@ -151,7 +154,9 @@ def price_ranks(prices: Floats, categories: NDArray[np.object_], population: Pop
     return ranks
 
 
-def funnel_stages(views: Floats, carts: Floats, purchases: Floats, within_days: int = 30) -> NDArray[np.object_]:
+def funnel_stages(
+    views: Floats, carts: Floats, purchases: Floats, within_days: int = FUNNEL_DAYS
+) -> NDArray[np.object_]:
     """(n,) how far somebody has come since their last purchase: none, view, cart or purchase.
 
     Args:
@@ -168,6 +173,7 @@ def funnel_stages(views: Floats, carts: Floats, purchases: Floats, within_days: 
 
 
 __all__ = [
+    "FUNNEL_DAYS",
     "Floats",
     "Population",
     "Values",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -44,6 +44,11 @@ class Tally:
         for day, counts in other._days.items():
             for name, number in counts.items():
                 self.add(day, name, number)
+
+    @property
+    def by_day(self) -> Mapping[int, Mapping[str, int]]:
+        """Day to the numbers of that day by name."""
+        return self._days
 
     def cells(self, names: Sequence[str], today: int) -> Cells:
         """Of the days before ``today``, as cells of row 0."""

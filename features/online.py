@@ -15,22 +15,23 @@ from typing import Any
 
 import numpy as np
 
-from features.affinities import POINTS
-from features.catalogue import band_labels
-from features.cells import Cells, day_of, numbered_day, shift_ms
+from features.cells import day_of, numbered_day, shift_ms
 from features.consent import CHANNEL, Consents
-from features.declarations import Affinity, Stream
-from features.definitions import ACTIVITY, AFFINITIES, USER_COUNTERS, USER_FEATURES, counters_of
+from features.declarations import Affinity
+from features.definitions import ACTIVITY, AFFINITIES, USER_COUNTERS, USER_FEATURES
 from features.derived import Population
-from features.folded import Seen, Tally, is_new, plain
+from features.folded import Seen, Tally, is_new
 from features.ids import UNKNOWN, Vocabulary
 from features.listings import Event, Listed, Listings, band
+from features.one_row import Sums, user_row
 from features.online_items import ItemFold
-from features.readings import user_values
 from features.schema import DAY_MS, INTERACTIONS, SESSION_GAP_S, Columns, EventType, Purpose
 
 #: Label and day to the points that it got.
 Points = dict[tuple[str, int], int]
+
+#: So many items are looked up one by one.
+_FEW = 32
 
 #: First and last instant of a session, both in it.
 Span = tuple[int, int]
@@ -191,34 +192,15 @@ class UserFold:
             before = [day for day in days if day < today]
             if before:
                 orders.add(max(before), "orders")
-        cells = {
-            Stream.EVENTS: self._counts.cells(counters_of(USER_COUNTERS)[Stream.EVENTS], today),
-            Stream.IMPRESSIONS: self._shown.cells(["impressions"], today),
-            Stream.SESSIONS: sessions.cells(["sessions"], today),
-            Stream.ORDERS: orders.cells(["orders"], today),
+        sums = Sums(today, self._counts.by_day, self._shown.by_day, sessions.by_day, orders.by_day)
+        points = {
+            column: [(label, day, n) for (label, day), n in told.items()] for column, told in self._points.items()
         }
-        labels = {affinity.label: self._labels(affinity.label, affinity.name, population) for affinity in AFFINITIES}
-        affinities = {name: self._label_cells(name, vocabulary, today) for name, vocabulary in labels.items()}
         touched = [item for item, days in self._items.items() if min(days) < today]
-        # One look-up of many is much faster than many of one.
-        known = (
-            listed.encode(touched) != UNKNOWN if isinstance(listed, Vocabulary) else [one in listed for one in touched]
-        )
-        distinct = np.count_nonzero(known)
-        values = user_values(cells, affinities, labels, np.array([distinct]), today, 1, population, learn=False)
+        distinct = _how_many(touched, listed)
+        row = user_row(sums, orders.by_day.keys(), points, distinct, today, population)
         refused = _refused(self.consents, population)
-        return {name: None if name in refused else value for name, value in plain(values).items()}
-
-    def _labels(self, column: str, name: str, population: Population) -> Vocabulary:
-        if column == "price_band":
-            return Vocabulary(band_labels())
-        return Vocabulary(sorted({label for label, _ in self._points[column]} | set(population.labels.get(name, ()))))
-
-    def _label_cells(self, column: str, labels: Vocabulary, today: int) -> Cells:
-        told = [(label, day, n) for (label, day), n in self._points[column].items() if day < today]
-        names, days, points = zip(*told, strict=True) if told else ((), (), ())
-        rows = labels.encode(names).astype(np.int64)
-        return Cells.of(rows, np.array(days, dtype=np.int64), {POINTS: np.array(points, dtype=np.int64)})
+        return {name: None if name in refused else value for name, value in row.items()} if refused else row
 
 
 def order_key(event: Event) -> str:
@@ -241,6 +223,14 @@ def _joined(spans: Iterable[Span]) -> list[Span]:
         else:
             joined.append((start, end))
     return joined
+
+
+def _how_many(items: list[str], listed: Container[str]) -> int:
+    """How many of the items are listed."""
+    # One look-up of many is much faster than many of one, but it takes longer to begin.
+    if isinstance(listed, Vocabulary) and len(items) > _FEW:
+        return int(np.count_nonzero(listed.encode(items) != UNKNOWN))
+    return sum(item in listed for item in items)
 
 
 def _refused(consents: Consents, population: Population) -> set[str]:

@@ -59,7 +59,8 @@ class Ragged:
 
 def positions(offsets: Int64s, rows: Int64s) -> Int64s:
     """Flat positions of the values of ``rows``, row after row."""
-    lengths = np.diff(offsets)[rows]
+    # Of these rows alone: there may be millions of others.
+    lengths = offsets[rows + 1] - offsets[rows]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     return np.arange(starts[-1]) + np.repeat(offsets[rows] - starts[:-1], lengths)
 
@@ -145,12 +146,13 @@ class Histories:
     def take(self, rows: Int64s) -> Histories:
         """The questions at positions ``rows``, in that order."""
         events = positions(self.offsets, rows)
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
         return replace(
             self,
             user_ids=self.user_ids[rows],
             as_of_ms=self.as_of_ms[rows],
             snapshot_ms=self.snapshot_ms[rows],
-            offsets=np.concatenate([[0], np.cumsum(self.lengths[rows])]).astype(np.int64),
+            offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             items=self.items[events],
             event_types=self.event_types[events],
             ts=self.ts[events],
