@@ -3,8 +3,6 @@ event."""
 
 from __future__ import annotations
 
-import math
-
 from features.errors import NotFoundError
 from serving.contracts import IntentAnswer, IntentReason, PredictedTarget, RequestError
 from serving.profile import current
@@ -52,14 +50,13 @@ def intent(user_id: str, targets: list[str] | None, seen: Seen, bundle: Bundle, 
 
 
 def _predicted(head: Head, row: dict[str, object]) -> PredictedTarget:
-    chances, moved = head.answer(row)
-    probability = float(chances.probability[0])
+    chance, moved = head.answer(row)
     return PredictedTarget(
         name=head.target.name,
         horizon_days=head.target.horizon_days,
-        probability=None if math.isnan(probability) else probability,
-        rank=float(chances.rank[0]),
-        rank_only_because=str(chances.refused[0]) or None,
+        probability=chance.probability,
+        rank=chance.rank,
+        rank_only_because=chance.refused,
         predictor=head.predictor.name,
         reasons=[IntentReason(feature=each.column, value=each.value, log_odds=each.log_odds) for each in moved],
     )

@@ -82,6 +82,8 @@ class Backend:
             bundle.check_recorded()
             if bundle.known is not None:
                 bundle.known.prepare()
+            if bundle.intent is not None:
+                bundle.intent.prepare()
             return cls(state, bundle)
         except StellarError as problem:
             _log.warning("no champion: %s", problem)

@@ -123,7 +123,7 @@ def test_what_was_changed_is_refused(folder: Path, change: Callable[[Path], obje
 
 def test_what_users_did_is_mapped_and_goes_on_to_the_rows_of_the_snapshot(bundle: Bundle, trained: Trained) -> None:
     known, users = bundle.known, trained.snapshot.user_matrix
-    assert known is not None and all(isinstance(values, np.memmap) for values in known.arrays.values())
+    assert known is not None and all(isinstance(values.base, np.memmap) for values in known.arrays.values())
     for user in users.index[::60]:
         past = known.past(str(user), bundle.did(str(user)), bundle.items)
         fold = UserFold.after(past, bundle.as_of_ms, bundle.listings, known.consents([str(user)]))

@@ -56,6 +56,16 @@ class Average(Predictor):
         """(n, d) float64: mean over the members; adds up as exactly as theirs do."""
         return np.mean([member.explain(x) for member in self._fitted], axis=0)
 
+    def answer_one(self, x: Matrix) -> tuple[float, Vector]:
+        """The same, by the fast ways of the members."""
+        log_odds, added = zip(*(member.answer_one(x) for member in self._fitted), strict=True)
+        return float(np.mean(log_odds)), np.mean(added, axis=0)
+
+    def prepare(self) -> None:
+        """Prepare the members."""
+        for member in self._fitted:
+            member.prepare()
+
     def save(self, folder: Path) -> None:
         """``config.json`` and a folder ``<i>`` per member."""
         folder.mkdir(parents=True, exist_ok=True)

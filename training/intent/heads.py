@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import training.intent.zoo  # noqa: F401  # registers the predictors by name
 from training.intent.contract import OVERALL
 from training.intent.encoding import Encoder
-from training.intent.judged import Chances, Judged
+from training.intent.judged import Chance, Chances, Judged
 from training.intent.predictor import Matrix, Predictor, predictor_class
 from training.intent.targets import Target
 
@@ -56,14 +56,19 @@ class Head:
             for row, places in enumerate(strongest)
         ]
 
-    def answer(self, user: Mapping[str, Any], most: int = 3) -> tuple[Chances, list[Moved]]:
+    def answer(self, user: Mapping[str, Any], most: int = 3) -> tuple[Chance, list[Moved]]:
         """The same of one user, given as values by column as a fold gives them, fast enough for an endpoint."""
-        x = self.encoder.transform_one(user)
-        log_odds = self.predictor.log_odds(x)
-        chances = self.judged.chances(log_odds, lambda segment: np.array([_belongs(user, segment)]))
-        added, columns = self._added(x)
-        strongest = np.argsort(-np.abs(added[0]), kind="stable")[:most]
-        return chances, [Moved(columns[at], _plain(user[columns[at]]), float(added[0, at])) for at in strongest]
+        log_odds, contributions = self.predictor.answer_one(self.encoder.transform_one(user))
+        columns, number = self._sources
+        added = np.bincount(number, contributions, len(columns))
+        strongest = np.argsort(-np.abs(added), kind="stable")[:most].tolist()
+        moved = [Moved(columns[at], _plain(user[columns[at]]), float(added[at])) for at in strongest]
+        return self.judged.chance(log_odds, lambda segment: _belongs(user, segment)), moved
+
+    def prepare(self) -> None:
+        """Make what answering needs, so that the first question is answered as soon as the others."""
+        self.predictor.prepare()
+        _ = self._sources
 
     def _added(self, x: Matrix) -> tuple[NDArray[np.float64], list[str]]:
         """(n, columns) log-odds that each column of the user matrix added, and the columns' names."""
@@ -108,6 +113,11 @@ class UserIntent:
 
     as_of_ms: int
     heads: Mapping[str, Head]
+
+    def prepare(self) -> None:
+        """``Head.prepare`` of all."""
+        for head in self.heads.values():
+            head.prepare()
 
     def save(self, folder: Path) -> None:
         """A folder per head."""

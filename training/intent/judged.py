@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,14 @@ class Chances:
     probability: Vector
     rank: Vector
     refused: NDArray[np.object_]
+
+
+class Chance(NamedTuple):
+    """The answer about one, as in ``Chances``, with None for what is not there."""
+
+    probability: float | None
+    rank: float
+    refused: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +90,14 @@ class Judged:
         rank = np.searchsorted(self.quantiles, log_odds) / len(self.quantiles)
         return Chances(np.where(refused == "", probability, np.nan), rank, refused)
 
+    def chance(self, log_odds: float, belongs: Callable[[str], bool]) -> Chance:
+        """``chances`` of one; ``belongs`` says whether it is in a segment."""
+        rank = float(np.searchsorted(self.quantiles, log_odds) / len(self.quantiles))
+        for judgement in self.judgements:
+            if not judgement.probability and belongs(judgement.segment):
+                return Chance(None, rank, judgement.segment)
+        return Chance(float(self.calibrator.apply(expit(np.array([log_odds])))[0]), rank, None)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``json.dumps``."""
         return {
@@ -100,4 +116,4 @@ class Judged:
         return cls(Calibrator.from_json(stored["calibrator"]), tuple(judgements), np.array(stored["quantiles"]))
 
 
-__all__ = ["CALIBRATED_BY", "QUANTILES", "Chances", "Judged"]
+__all__ = ["CALIBRATED_BY", "QUANTILES", "Chance", "Chances", "Judged"]

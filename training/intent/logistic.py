@@ -60,6 +60,11 @@ class Logistic(Predictor):
         """(n, d) float64: each column's curve at the row's value, less its mean in training; adds up exactly."""
         return self._basis.by_column(self._design(x) * self._coefficients)
 
+    def answer_one(self, x: Matrix) -> tuple[float, Vector]:
+        """The same from one design, whose contributions are added up once."""
+        added = self._design(x)[0] * self._coefficients
+        return float(added.sum()) + self.base, np.bincount(self._basis.source, added, self.n_columns)
+
     def save(self, folder: Path) -> None:
         """``config.json`` and ``logistic.npz``."""
         folder.mkdir(parents=True, exist_ok=True)

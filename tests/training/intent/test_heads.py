@@ -142,7 +142,7 @@ def test_one_user_is_answered_like_many(head: Head) -> None:
     many, reasons = head.chances(users), head.moved_most(users)
     for row in range(40):
         one, moved = head.answer({name: users[name].iloc[row] for name in users})
-        assert one.probability[0] == pytest.approx(many.probability[row], rel=1e-12)
-        assert one.rank[0] == pytest.approx(many.rank[row], abs=2e-3)
+        assert one.probability == pytest.approx(many.probability[row], rel=1e-12) and one.refused is None
+        assert one.rank == pytest.approx(many.rank[row], abs=2e-3)
         assert [each.column for each in moved] == [each.column for each in reasons[row]]
         assert [each.value for each in moved] == [each.value for each in reasons[row]]

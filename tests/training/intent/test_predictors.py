@@ -104,6 +104,14 @@ def test_rows_are_answered_one_by_one_as_together(fitted: Predictor, examples: E
     assert fitted.log_odds(x[:0]).shape == (0,) and fitted.explain(x[:0]).shape == (0, 4)
 
 
+def test_the_fast_way_of_a_single_row_gives_the_same(fitted: Predictor, examples: Examples) -> None:
+    x = np.concatenate([examples[0][:40], np.full((1, 4), np.nan), np.zeros((1, 4))]).astype(np.float32)
+    for row in (x[i : i + 1] for i in range(len(x))):
+        log_odds, contributions = fitted.answer_one(row)
+        assert log_odds == pytest.approx(fitted.log_odds(row)[0], abs=1e-12)
+        np.testing.assert_allclose(contributions, fitted.explain(row)[0], rtol=0, atol=1e-12)
+
+
 def test_missing_where_training_had_none_is_answered(fitted: Predictor) -> None:
     assert np.isfinite(fitted.log_odds(np.full((1, 4), np.nan, dtype=np.float32))).all()
 
