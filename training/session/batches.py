@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
+from features.sequences import positions
 from training.intent.piecewise import PiecewiseLinear
 from training.session.network import Sessions
 from training.session.outcomes import SessionOutcomes, groups_of
@@ -22,7 +23,8 @@ class Inputs:
     """All that the network reads of the m events and s sessions of some steps; see ``Sessions``.
 
     Attributes:
-        follow: (m, groups) float32, see ``followers``.
+        near: (r, groups) float32, how often each group came near, see ``followers``.
+        near_row: (m,) int64, the row of ``near`` that speaks of each event.
         earlier: (s, groups) float32.
     """
 
@@ -30,7 +32,8 @@ class Inputs:
     types: Int64s
     groups: Int64s
     numbers: Floats
-    follow: sparse.csr_array
+    near: sparse.csr_array
+    near_row: Int64s
     earlier: Floats
 
     @classmethod
@@ -39,14 +42,16 @@ class Inputs:
         steps: Steps,
         groups: NDArray[np.int32],
         basis: PiecewiseLinear,
-        follow: sparse.csr_array,
+        near: sparse.csr_array,
+        near_row: Int64s,
     ) -> Inputs:
-        """Args: groups: (n_items,) group of each item; basis: of the steps' numbers; follow: (m, n_groups)."""
-        n_groups = follow.shape[1]
+        """Args: groups: (n_items,) group of each item; basis: of the steps' numbers."""
+        n_groups = near.shape[1]
         found = groups_of(groups, steps.items)
         found[found < 0] = n_groups
         numbers = basis.transform(steps.numbers)
-        return cls(steps, steps.types.astype(np.int64), found, numbers, follow, _earlier(steps, found, n_groups))
+        earlier = _earlier(steps, found, n_groups)
+        return cls(steps, steps.types.astype(np.int64), found, numbers, near, near_row, earlier)
 
     def sessions(self, chosen: Int64s, length: int) -> tuple[Sessions, Int64s]:
         """The last ``length`` events of each session, and (q,) int64 their flat positions."""
@@ -56,8 +61,8 @@ class Inputs:
         column = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         place = np.repeat(stops - lengths, lengths) + column
         arrays = (row, column, self.types[place], self.groups[place], self.numbers[place])
-        follow = self.follow[place].toarray()
-        return Sessions(*(torch.from_numpy(one) for one in (*arrays, follow, self.earlier[chosen]))), place
+        near = _rows(self.near, self.near_row[place])
+        return Sessions(*(torch.from_numpy(one) for one in (*arrays, near, self.earlier[chosen]))), place
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,15 @@ def draw(
     number = (np.cumsum(lengths) - lengths) // events
     groups = np.split(shuffled, np.flatnonzero(np.diff(number)) + 1) if len(chosen) else []
     return Epoch(inputs, outcomes, groups, length)
+
+
+def _rows(table: sparse.csr_array, rows: Int64s) -> Floats:
+    """(q, groups) some rows, dense; for a few rows ten times faster than the library's own indexing."""
+    dense = np.zeros((len(rows), table.shape[1]), dtype=np.float32)
+    at = positions(table.indptr, rows)
+    owner = np.repeat(np.arange(len(rows)), np.diff(table.indptr)[rows])
+    dense[owner, table.indices[at]] = table.data[at]
+    return dense
 
 
 def _earlier(steps: Steps, groups: Int64s, n_groups: int) -> Floats:

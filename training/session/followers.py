@@ -38,17 +38,11 @@ def followers(steps: Steps, groups: NDArray[np.int32], n_groups: int, used: NDAr
     return sparse.csr_array(total)
 
 
-def rows_of(table: sparse.csr_array, items: NDArray[np.int32]) -> sparse.csr_array:
-    """(m, n_groups) rows of (n_items, n_groups); nothing where the item is unknown."""
-    known = items >= 0
-    mask = sparse.diags_array(known.astype(np.float32))
-    return sparse.csr_array(mask @ table[np.where(known, items, 0)])
-
-
 def followers_elsewhere(
     steps: Steps, groups: NDArray[np.int32], n_groups: int, learned: Int64s, seed: int
-) -> tuple[sparse.csr_array, sparse.csr_array]:
-    """``followers`` in the ``learned`` sessions, and (m, n_groups) what they say of each event.
+) -> tuple[sparse.csr_array, sparse.csr_array, Int64s]:
+    """``followers`` in the ``learned`` sessions, with a last row for unknown items; a table of what is said of the
+    events of these steps, and (m,) which row of it speaks of each.
 
     Of the events of a learned session, only sessions of other folds speak: its own would tell what it is to predict.
     """
@@ -56,12 +50,19 @@ def followers_elsewhere(
     fold[learned] = folds_of(len(learned), FOLDS, seed)
     count = partial(followers, steps, groups, n_groups)
     total = count(fold >= 0)
-    said = rows_of(total, steps.items)
-    for number in range(FOLDS):
-        others = rows_of((total - count(fold == number)) * np.float32(FOLDS / (FOLDS - 1)), steps.items)
-        mine = sparse.diags_array((fold[steps.session] == number).astype(np.float32))
-        said = said - mine @ said + mine @ others
-    return total, sparse.csr_array(said)
+    items = np.where(steps.items >= 0, steps.items, len(groups))
+    # One table after the other: of the events outside of what is learned, then of those of each fold.
+    tables = [_with_unknown(total)]
+    tables += [
+        _with_unknown((total - count(fold == number)) * np.float32(FOLDS / (FOLDS - 1))) for number in range(FOLDS)
+    ]
+    row = items + (fold[steps.session] + 1) * (len(groups) + 1)
+    return tables[0], sparse.csr_array(sparse.vstack(tables, format="csr")), row
 
 
-__all__ = ["followers", "followers_elsewhere", "rows_of"]
+def _with_unknown(table: sparse.csr_array) -> sparse.csr_array:
+    """With a last row, of nothing, for unknown items."""
+    return sparse.csr_array(sparse.vstack([table, sparse.csr_array((1, table.shape[1]), dtype=np.float32)], "csr"))
+
+
+__all__ = ["followers", "followers_elsewhere"]

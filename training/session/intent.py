@@ -25,7 +25,7 @@ from training.intent.judged import Chances, Judged
 from training.intent.piecewise import PiecewiseLinear
 from training.recommender import Curve, Progress
 from training.session.batches import Inputs, draw
-from training.session.followers import followers_elsewhere, rows_of
+from training.session.followers import followers_elsewhere
 from training.session.groups import item_groups
 from training.session.learning import FEWEST_SESSIONS, finished, session_loss
 from training.session.network import Logits, SessionNetwork
@@ -94,7 +94,7 @@ class SessionIntent:
         self.curve = Curve()
         #: (n_items,) int32 group of each item, -1 for none.
         self.groups: NDArray[np.int32]
-        self._follow: sparse.csr_array  # (n_items, groups)
+        self._near: sparse.csr_array  # (n_items + 1, groups)
         self._basis: PiecewiseLinear
         self._network: SessionNetwork
 
@@ -127,8 +127,8 @@ class SessionIntent:
         progress: Progress | None,
     ) -> Inputs:
         """A new network, stopped by the sessions ``stopping``, or after as many epochs as the last time."""
-        self._follow, follow = followers_elsewhere(steps, self.groups, len(self.group_names), learned, self.config.seed)
-        inputs = Inputs.of(steps, self.groups, self._basis, follow)
+        self._near, *near = followers_elsewhere(steps, self.groups, len(self.group_names), learned, self.config.seed)
+        inputs = Inputs.of(steps, self.groups, self._basis, *near)
         device = choose_device(self.config.device)
         seed_everything(self.config.seed)
         self._network = self._empty().to(device)
@@ -175,7 +175,7 @@ class SessionIntent:
                 _spread(n, rows, chances.probability), _spread(n, rows, chances.rank), refused
             )
             # The first event is compared with the middle of all that it was judged on.
-            before = np.where(first, np.median(judged.quantiles), np.roll(odds, 1))
+            before = np.where(first, judged.quantiles[len(judged.quantiles) // 2], np.roll(odds, 1))
             moved[target.name] = np.zeros(places.shape)
             moved[target.name][row, column] = odds - before
         next_type = F.softmax(logits.next_type[ends].double(), dim=-1).numpy()
@@ -211,7 +211,7 @@ class SessionIntent:
         (folder / "session.json").write_text(json.dumps(about, indent=2), encoding="utf-8")
         basis = {f"basis.{name}": values for name, values in self._basis.arrays().items()}
         np.savez(folder / "session.npz", allow_pickle=False, groups=self.groups, **basis)
-        sparse.save_npz(folder / "followers.npz", sparse.csr_matrix(self._follow))
+        sparse.save_npz(folder / "followers.npz", sparse.csr_matrix(self._near))
         save_file(self._network.state_dict(), folder / "session.safetensors")
 
     @classmethod
@@ -225,7 +225,7 @@ class SessionIntent:
             model.groups = arrays["groups"]
             found = {name.removeprefix("basis."): arrays[name] for name in arrays if name.startswith("basis.")}
             model._basis = PiecewiseLinear(**found)
-        model._follow = sparse.csr_array(sparse.load_npz(folder / "followers.npz"))
+        model._near = sparse.csr_array(sparse.load_npz(folder / "followers.npz"))
         model._network = model._empty()
         model._network.load_state_dict(load_file(folder / "session.safetensors"))
         model._network.eval()
@@ -237,7 +237,8 @@ class SessionIntent:
         return SessionNetwork(*sizes, width=self.config.width, dropout=self.config.dropout)
 
     def _inputs(self, steps: Steps) -> Inputs:
-        return Inputs.of(steps, self.groups, self._basis, rows_of(self._follow, steps.items))
+        rows = np.where(steps.items >= 0, steps.items, len(self.groups)).astype(np.int64)
+        return Inputs.of(steps, self.groups, self._basis, self._near, rows)
 
     @torch.inference_mode()
     def _mean_loss(self, inputs: Inputs, outcomes: SessionOutcomes, chosen: Int64s, device: torch.device) -> float:

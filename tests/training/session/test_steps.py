@@ -138,7 +138,7 @@ def test_groups_near_an_item_are_counted_without_its_own_session() -> None:
     groups = np.array([0, 0, 1, 1, 2, -1], dtype=np.int32)
     steps = steps_of(histories)
     learned = np.arange(0, len(steps), 2)
-    total, said = followers_elsewhere(steps, groups, 3, learned, seed=0)
+    total, _, _ = followers_elsewhere(steps, groups, 3, learned, seed=0)
     used = np.zeros(len(steps), dtype=bool)
     used[learned] = True
     expected = np.zeros((N_ITEMS, 3))
@@ -149,11 +149,12 @@ def test_groups_near_an_item_are_counted_without_its_own_session() -> None:
             if near and histories.items[one] >= 0 and histories.items[other] >= 0:
                 group = groups[histories.items[other]]
                 expected[histories.items[one], group] += (group >= 0) / abs(one - other)
-    np.testing.assert_allclose(total.toarray(), expected, rtol=1e-5)
+    np.testing.assert_allclose(total.toarray()[:-1], expected, rtol=1e-5)
+    assert total.toarray()[-1].sum() == 0
     # Of one session alone nothing is said about its own events; others hear all that was counted.
-    alone, own = followers_elsewhere(steps, groups, 3, learned[3:4], seed=0)
+    alone, table, row = followers_elsewhere(steps, groups, 3, learned[3:4], seed=0)
+    own = table.toarray()[row]
     assert own[np.flatnonzero(session == learned[3])].sum() == 0
     others = np.flatnonzero((session != learned[3]) & (histories.items >= 0))
-    np.testing.assert_array_equal(own[others].toarray(), alone[histories.items[others]].toarray())
+    np.testing.assert_array_equal(own[others], alone.toarray()[histories.items[others]])
     assert followers(steps, groups, 3, np.zeros(len(steps), dtype=bool)).sum() == 0
-    assert said.shape == (len(histories.items), 3)
