@@ -18,7 +18,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     Shop(ShopConfig.of(seed=0, users=400, events=20_000)).write(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STELLAR_HOME", str(folder.parent / "home"))
-        return benchmark_later_sessions(folder, "tables", range(1), lambda *_: None)
+        return benchmark_later_sessions(folder, "tables", range(2), lambda *_: None)
 
 
 def test_every_model_has_a_row_per_target(result: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ _APART, _FEWEST_ITEMS = 3, 20
 _UNKNOWN = (MISSING, "unknown", "")
 
 
-def item_groups(snapshot: Snapshot, seed: int = 0) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+def item_groups(snapshot: Snapshot) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """(n_items,) int32 group of each item, -1 for none, and the groups' names.
 
     The first level of the category path if the catalogue tells at least two; else the largest communities of items
@@ -30,7 +30,7 @@ def item_groups(snapshot: Snapshot, seed: int = 0) -> tuple[NDArray[np.int32], t
         names = tuple(sorted(counts.index[:MOST]))
         codes = pd.Categorical(top, categories=list(names)).codes
         return codes.astype(np.int32), names
-    return _found(snapshot.sequences, len(snapshot.items), seed)
+    return _found(snapshot.sequences, len(snapshot.items))
 
 
 def top_categories(items: pd.DataFrame) -> pd.Series:
@@ -38,12 +38,14 @@ def top_categories(items: pd.DataFrame) -> pd.Series:
     return items["category"].astype(object).fillna(MISSING).astype(str).str.split("/").str[0]
 
 
-def _found(histories: Histories, n_items: int, seed: int) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+def _found(histories: Histories, n_items: int) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     import networkx
 
     graph = networkx.from_scipy_sparse_array(_together(histories, n_items))
     communities = sorted(
-        networkx.community.louvain_communities(graph, seed=seed), key=lambda one: (-len(one), min(one))
+        networkx.community.louvain_communities(
+            graph, seed=0
+        )  # groups are named in answers: the same whatever else is random, key=lambda one: (-len(one), min(one))
     )
     kept = [one for one in communities[:MOST] if len(one) >= _FEWEST_ITEMS]
     groups = np.full(n_items, -1, dtype=np.int32)

@@ -104,7 +104,7 @@ class SessionIntent:
         Raises:
             InputError: There are fewer than ``FEWEST_SESSIONS`` of them.
         """
-        self.groups, self.group_names = item_groups(snapshot, self.config.seed)
+        self.groups, self.group_names = item_groups(snapshot)
         steps = steps_of(snapshot.sequences)
         chosen = finished(steps, snapshot.as_of_ms)[-self.config.most_sessions :]
         self._basis = PiecewiseLinear.fit(steps.numbers, self.config.pieces)
