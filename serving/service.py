@@ -149,8 +149,9 @@ class Backend:
         from serving.intent import intent
 
         bundle = self.champion()
-        # One impression tells that somebody was ever shown anything.
-        seen, now_ms = self._seen(asked.user_id, bundle, 1)
+        # Of somebody whom the snapshot does not know, one impression tells that they were ever shown anything.
+        known = bundle.known is not None and asked.user_id in bundle.known.ids
+        seen, now_ms = self._seen(asked.user_id, bundle, 0 if known else 1)
         return intent(asked.user_id, asked.targets, seen, bundle, now_ms)
 
     def related(self, asked: RelatedRequest) -> tuple[RelatedAnswer, list[Impression]]:

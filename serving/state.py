@@ -20,6 +20,7 @@ from features.errors import ConfigError, ConflictError
 from features.schema import DAY_MS, IDENTITY, Columns, EventType, Level
 from serving.group_commit import GroupCommit, StateError, Write
 from serving.persons import Links, ids_of, no_links, standing
+from serving.prepared import Prepared
 from serving.rows import Impression, LiveEvent, Recent, Seen
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ _LIVE_EVENTS = sa.select(*(_EVENTS.c[name] for name in LiveEvent._fields))
 
 _BY_IDS = _LIVE_EVENTS.where(_EVENTS.c.event_id.in_(sa.bindparam("ids", expanding=True)))
 
-_LAST_OF_IDS = (
+_LAST_OF_IDS = Prepared(
     _LIVE_EVENTS.where(_EVENTS.c.user_id.in_(sa.bindparam("ids", expanding=True)))
     .where(_EVENTS.c.ts >= sa.bindparam("since_ms"), _EVENTS.c.ts < sa.bindparam("before_ms"))
     .order_by(_EVENTS.c.ts.desc(), _EVENTS.c.event_id.desc())
@@ -102,13 +103,15 @@ def _last_told(event_type: EventType) -> sa.ColumnElement[int]:
 
 
 #: When something was last said, and last taken back, of pairs of a visitor and a user, one of them among ``ids``.
-_TOLD_OF_IDS = sa.select(
-    _TOLD.c.anonymous_id, _TOLD.c.user_id, _last_told(EventType.IDENTIFY), _last_told(EventType.UNIDENTIFY)
-).group_by(_TOLD.c.anonymous_id, _TOLD.c.user_id)
+_TOLD_OF_IDS = Prepared(
+    sa.select(
+        _TOLD.c.anonymous_id, _TOLD.c.user_id, _last_told(EventType.IDENTIFY), _last_told(EventType.UNIDENTIFY)
+    ).group_by(_TOLD.c.anonymous_id, _TOLD.c.user_id)
+)
 
 _SHOWN_TO_IDS = _IMPRESSIONS.c.user_id.in_(sa.bindparam("ids", expanding=True))
 
-_LAST_SHOWN = (
+_LAST_SHOWN = Prepared(
     sa.select(*(_IMPRESSIONS.c[name] for name in Impression._fields))
     .where(_SHOWN_TO_IDS, _IMPRESSIONS.c.ts < sa.bindparam("before_ms"))
     .order_by(_IMPRESSIONS.c.ts.desc(), _IMPRESSIONS.c.request_id, _IMPRESSIONS.c.rank)
@@ -117,7 +120,7 @@ _LAST_SHOWN = (
 
 _DAY = (_IMPRESSIONS.c.ts + sa.bindparam("shift_ms", type_=sa.BigInteger)) // sa.literal(DAY_MS, sa.BigInteger)
 
-_SHOWN_BY_DAY = (
+_SHOWN_BY_DAY = Prepared(
     sa.select(_DAY.label("day"), sa.func.count())
     .where(_SHOWN_TO_IDS, _IMPRESSIONS.c.ts >= sa.bindparam("since_ms"), _IMPRESSIONS.c.ts < sa.bindparam("before_ms"))
     .group_by("day")
@@ -222,8 +225,8 @@ class State:
         def read(connection: Connection) -> Seen:
             recent = _recent(connection, user_id, (since_ms, before_ms), limits[0], links)
             asked = {"ids": [recent.user_id, *recent.visitors], "before_ms": before_ms}
-            shown = connection.execute(_LAST_SHOWN, {**asked, "limit": limits[1]})
-            by_day = connection.execute(_SHOWN_BY_DAY, {**asked, "since_ms": since_ms, "shift_ms": shift_ms})
+            shown = _LAST_SHOWN.rows(connection, {**asked, "limit": limits[1]}) if limits[1] else ()
+            by_day = _SHOWN_BY_DAY.rows(connection, {**asked, "since_ms": since_ms, "shift_ms": shift_ms})
             impressions = [Impression(*row)._replace(level=Level(row.level)) for row in shown]
             return Seen(recent, impressions, [(int(day), int(number)) for day, number in by_day])
 
@@ -285,12 +288,12 @@ def _recent(connection: Connection, user_id: str, window: tuple[int, int], limit
     since_ms, before_ms = window
 
     def told(ids: list[str]) -> Iterable[tuple[str, str, int, int]]:
-        pairs = connection.execute(_TOLD_OF_IDS, {"ids": ids, "before_ms": before_ms})
+        pairs = _TOLD_OF_IDS.rows(connection, {"ids": ids, "before_ms": before_ms})
         return ((visitor, user, said_ms, unsaid_ms) for visitor, user, said_ms, unsaid_ms in pairs)
 
     person, *others = ids = ids_of(user_id, standing(told, links))
     asked = {"ids": ids, "since_ms": since_ms, "before_ms": before_ms, "limit": limit}
-    rows = connection.execute(_LAST_OF_IDS, asked).all()
+    rows = _LAST_OF_IDS.rows(connection, asked)
     return Recent(person, tuple(others), [_live_event(row) for row in reversed(rows)])
 
 
