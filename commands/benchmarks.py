@@ -91,6 +91,12 @@ def _value(asked: _Asked) -> tuple[dict[str, Any], Any]:
     return benchmark_value(asked.folder(), asked.seed_range(3), asked.notify, asked.plot), render_value
 
 
+def _serving(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.serving.run import benchmark_serving, render_serving
+
+    return benchmark_serving(asked.events or 200_000, asked.notify), render_serving
+
+
 def _uplift(asked: _Asked) -> tuple[dict[str, Any], Any]:
     if asked.data is None:
         from experiments.benchmarks.uplift.planted import benchmark_planted
@@ -113,6 +119,7 @@ _BENCHMARKS: dict[str, tuple[str, Callable[[_Asked], tuple[dict[str, Any], Any]]
         _session_intent,
     ),
     "sessions": ("next clicks; --data FOLDER with train_sequences.parquet and test.parquet, --seeds", _sessions),
+    "serving": ("how long the service's answers take, at 16 connections; --events", _serving),
     "uplift": ("what a message changes; --data FOLDER with hillstrom.parquet, else planted, --seeds", _uplift),
     "value": ("orders and value to come; --data FOLDER with cdnow_master.parquet, --seeds, --plot", _value),
     "split": ("pairs held out; --data FOLDER with train.parquet and test.parquet, --seeds", _split),

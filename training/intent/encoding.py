@@ -127,8 +127,8 @@ class Encoder:
             else:
                 numbers.append((column.column, width))
             width += len(column.names)
-        places = np.array([place for _, place in numbers], dtype=np.int64)
-        return _Plan(tuple(name for name, _ in numbers), places, tuple(levels), width)
+        at = np.array([place for _, place in numbers], dtype=np.int64)
+        return _Plan(tuple(name for name, _ in numbers), at, tuple(levels), width)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Plain values for ``json.dumps``."""

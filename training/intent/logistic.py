@@ -63,7 +63,8 @@ class Logistic(Predictor):
     def answer_one(self, x: Matrix) -> tuple[float, Vector]:
         """The same from one design, whose contributions are added up once."""
         added = self._design(x)[0] * self._coefficients
-        return float(added.sum()) + self.base, np.bincount(self._basis.source, added, self.n_columns)
+        by_column = np.bincount(self._basis.source, added, self.n_columns).astype(np.float64, copy=False)
+        return float(added.sum()) + self.base, by_column
 
     def save(self, folder: Path) -> None:
         """``config.json`` and ``logistic.npz``."""

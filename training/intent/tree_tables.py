@@ -81,7 +81,7 @@ class TreeTables:
         """(d,) float64: what each column of the only row of (1, d) adds to ``base``; together, the log-odds."""
         patterns = np.packbits(_versions(x[0])[self.source] <= self.threshold)
         added = self.values.take(self.starts + patterns, axis=0)
-        return np.bincount(self.columns, added.ravel(), self.n_columns)
+        return np.bincount(self.columns, added.ravel(), self.n_columns).astype(np.float64, copy=False)
 
 
 @dataclass
