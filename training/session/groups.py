@@ -42,11 +42,9 @@ def _found(histories: Histories, n_items: int) -> tuple[NDArray[np.int32], tuple
     import networkx
 
     graph = networkx.from_scipy_sparse_array(_together(histories, n_items))
-    communities = sorted(
-        networkx.community.louvain_communities(
-            graph, seed=0
-        )  # groups are named in answers: the same whatever else is random, key=lambda one: (-len(one), min(one))
-    )
+    # Answers name the groups: they are the same whatever else is random.
+    found = networkx.community.louvain_communities(graph, seed=0)
+    communities = sorted(found, key=lambda one: (-len(one), min(one)))
     kept = [one for one in communities[:MOST] if len(one) >= _FEWEST_ITEMS]
     groups = np.full(n_items, -1, dtype=np.int32)
     for number, members in enumerate(kept):
