@@ -72,6 +72,13 @@ def _sessions(asked: _Asked) -> tuple[dict[str, Any], Any]:
     return benchmark_sessions(asked.folder(), asked.seed_range(3), asked.notify), render_sessions
 
 
+def _campaigns(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.campaigns.report import render_campaigns
+    from experiments.benchmarks.campaigns.rolling import benchmark_campaigns
+
+    return benchmark_campaigns(asked.folder(), asked.seed_range(3), asked.notify), render_campaigns
+
+
 def _intent(asked: _Asked) -> tuple[dict[str, Any], Any]:
     from experiments.benchmarks.intent.online_shoppers import benchmark_online_shoppers, render_online_shoppers
 
@@ -111,6 +118,7 @@ def _uplift(asked: _Asked) -> tuple[dict[str, Any], Any]:
 
 _BENCHMARKS: dict[str, tuple[str, Callable[[_Asked], tuple[dict[str, Any], Any]]]] = {
     "simulated-shop": ("what the arms find where the truth is known; --seeds shops of --events", _simulated_shop),
+    "campaigns": ("who redeems coupons; --data FOLDER with campaigns.parquet, --seeds", _campaigns),
     "features": ("the feature pipeline's speed, against SQL by hand and pandas; --events", _features),
     "intent": ("sessions that buy; --data FOLDER with online_shoppers.parquet, --seeds", _intent),
     "leave-one-out": ("each user's last item; --data FOLDER with sequences.parquet, --seeds", _leave_one_out),

@@ -1,0 +1,1 @@
+"""The benchmark of who redeems the coupons of a campaign."""
