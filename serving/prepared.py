@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy import Connection
-
 #: The parameter that is a list.
 IDS = "ids"
 
@@ -16,28 +13,30 @@ _LONGEST = 16
 
 
 class Prepared:
-    """A select with the list ``ids`` among its parameters.
+    """A select of SQLAlchemy, made in ``serving.state``, with the list ``ids`` among its parameters.
 
     SQLAlchemy puts the text of such a select together at every execution, which takes longer than SQLite takes to
     answer. Rows come as the driver gives them: only columns of texts and numbers are read like this.
     """
 
-    def __init__(self, select: sa.Select[Any]) -> None:
+    def __init__(self, select: Any) -> None:
         self._select = select
         self._texts: dict[tuple[str, int], tuple[str, dict[str, Any], tuple[str, ...] | None]] = {}
 
-    def rows(self, connection: Connection, values: Mapping[str, Any]) -> Sequence[sa.Row[Any]]:
+    def rows(self, connection: Any, values: Mapping[str, Any]) -> Sequence[Any]:
         """The answer to ``values``, which hold all parameters and a list of at least one text as ``ids``."""
         ids = values[IDS]
         if len(ids) > _LONGEST:
-            return connection.execute(self._select, values).all()
+            longer: Sequence[Any] = connection.execute(self._select, values).all()
+            return longer
         text, constants, order = self._text(connection, len(ids), values)
         named = {**constants, **values, **{f"{IDS}_{place}": one for place, one in enumerate(ids, start=1)}}
         told = tuple(named[name] for name in order) if order is not None else named
-        return connection.exec_driver_sql(text, told).all()
+        found: Sequence[Any] = connection.exec_driver_sql(text, told).all()
+        return found
 
     def _text(
-        self, connection: Connection, n_ids: int, values: Mapping[str, Any]
+        self, connection: Any, n_ids: int, values: Mapping[str, Any]
     ) -> tuple[str, dict[str, Any], tuple[str, ...] | None]:
         """The text for this database, the parameters of its own, and the order of all where they are told in order."""
         key = connection.dialect.name, n_ids
