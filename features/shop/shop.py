@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from features.errors import InputError
 from features.shop.behaviour import Behaviour, Intents, Responses
 from features.shop.catalogue import Floats, Ints, stock
+from features.shop.chances import purchase_chance
 from features.shop.config import ShopConfig
 from features.shop.log import Progress, Scribe, write_events
 from features.shop.population import settle
@@ -80,3 +82,7 @@ class Shop:
     def purchase_rate(self, users: Ints, from_ms: int, to_ms: int) -> Floats:
         """(n, n_items) float32 expected purchases in ``[from_ms, to_ms)``: see ``truth.purchase_rate``."""
         return purchase_rate(self._behaviour, self._events_per_visit, users, from_ms, to_ms)
+
+    def purchase_chance(self, users: Ints, from_ms: int, to_ms: int, draws: int = 8) -> NDArray[np.float64]:
+        """(n,) float64 chances to buy at least once in ``[from_ms, to_ms)``: see ``chances.purchase_chance``."""
+        return purchase_chance(self._behaviour, users, from_ms, to_ms, draws)
