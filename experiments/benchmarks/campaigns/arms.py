@@ -17,7 +17,7 @@ from training.intent.average import Average
 from training.intent.boosting import Boosting
 from training.intent.calibration import fit_calibrator
 from training.intent.encoding import Encoder
-from training.intent.fit import CALIBRATED_BY
+from training.intent.judged import CALIBRATED_BY
 from training.intent.logistic import Logistic
 from training.intent.network import Network
 from training.intent.predictor import Matrix, Predictor, Vector
