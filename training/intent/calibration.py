@@ -92,7 +92,7 @@ def log_losses(p: Vector, y: Vector) -> Vector:
 
 
 def logistic_line(z: Vector, y: Vector, prior: float = 0.0) -> tuple[Vector, Vector]:
-    """Maximum likelihood of ``P(y) = expit(bias + slope z)`` by Newton's method.
+    """Maximum likelihood of ``P(y) = expit(bias + slope z)`` by Newton's method with steps that never lose.
 
     Args:
         prior: Precision of a normal prior around bias 0 and slope 1.
@@ -105,6 +105,11 @@ def logistic_line(z: Vector, y: Vector, prior: float = 0.0) -> tuple[Vector, Vec
     """
     design = np.stack([np.ones_like(z), z], axis=1)
     start = line = np.array([0.0, 1.0])
+
+    def loss(at: Vector) -> float:
+        odds = design @ at
+        return float((np.logaddexp(0, odds) - y * odds).sum() + prior / 2 * ((at - start) ** 2).sum())
+
     for _ in range(100):
         p = expit(design @ line)
         gradient = design.T @ (y - p) - prior * (line - start)
@@ -112,10 +117,13 @@ def logistic_line(z: Vector, y: Vector, prior: float = 0.0) -> tuple[Vector, Vec
         if np.linalg.cond(hessian) > 1e12:
             break
         step = np.linalg.solve(hessian, gradient)
-        # Far from the optimum a full Newton step of a logistic model can overshoot.
-        line = line + step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-300))
         if np.abs(step).max() < 1e-9:
-            return line, np.linalg.inv(hessian)
+            return line + step, np.linalg.inv(hessian)
+        # Far from the optimum a full Newton step of a logistic model can overshoot, and come back, for ever.
+        share, now = min(1.0, 2.0 / float(np.abs(step).max())), loss(line)
+        while share > 1e-9 and loss(line + share * step) > now + 1e-12 * (1 + abs(now)):
+            share /= 2
+        line = line + share * step
     raise InputError("p, y", "must vary, and must not be separable", None, "judge more rows")
 
 

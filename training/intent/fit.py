@@ -1,12 +1,16 @@
 """Fitting heads without looking ahead: features as of ``as_of - horizon``, outcomes from there to ``as_of``.
 
 ```
- events:  ..............................|.....horizon.....|
-                                   features             as_of
+ events:  ....|..horizon..|..horizon..|..horizon..|
+           features    features    features     as_of
+           earlier windows             latest
  every head:  predictions of users left out  ->  calibrator and contract;  all users  ->  predictor
 ```
-A user's prediction that is calibrated or judged comes from a predictor that has not learned from that user, and is
-judged by a calibrator that has not either.
+A user's prediction that is calibrated or judged comes from a predictor that has not learned from that user, in any
+window, and is judged by a calibrator that has not either.
+
+One week of 8,500 users leaves the slope of a calibrator a standard error of .09: a short horizon learns from several
+windows, one after another. The latest alone is judged: the others are of the same users.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from features.audience import revoked
 from features.dataset import Dataset
@@ -23,6 +28,7 @@ from features.engine import Engine
 from features.errors import ConfigError
 from features.instants import iso
 from features.outcomes import who_did
+from features.schema import DAY_MS
 from features.snapshot import Snapshot, build_snapshot
 from training.folds import folds_of
 from training.intent.contract import MIN_ROWS
@@ -34,6 +40,8 @@ from training.intent.targets import TARGETS, Target
 
 #: Users are left out in so many groups, an even number: halves of them judge each other's calibrators.
 FOLDS = 4
+#: A horizon learns from as many windows as fit into so many days, and from one at least.
+REACH_DAYS = 28
 #: Columns of behaviour whose values are segments of the contract, beside what users told.
 SEGMENTED = ("funnel_stage",)
 
@@ -67,27 +75,41 @@ def fit_user_intent(
     known: dict[int, tuple[Dataset, Snapshot]] = {}
     for number, target in enumerate(targets):
         tell(f"intent: {target.name}", number, len(targets), {})
-        origin_ms = as_of_ms - target.horizon_ms
-        if origin_ms <= dataset.first_ms:
-            rule = f"must leave the horizon of {target.name} and data before it"
-            raise ConfigError("as_of", rule, iso(as_of_ms), "use a later as_of or a shorter horizon")
-        if origin_ms not in known:
-            # Who has taken back their consent since teaches nothing either.
-            consenting = dataset.without(revoked(engine, dataset, origin_ms, as_of_ms))
-            known[origin_ms] = consenting, build_snapshot(engine, consenting, origin_ms)
-        consenting, early = known[origin_ms]
-        acted = who_did(engine, consenting, target.events, origin_ms, as_of_ms)
-        outcome = early.user_matrix.index.isin(acted) != target.absent
+        windows = []
+        for origin_ms in origins_ms(dataset, target, as_of_ms):
+            if origin_ms not in known:
+                # Who has taken back their consent since teaches nothing either.
+                consenting = dataset.without(revoked(engine, dataset, origin_ms, as_of_ms))
+                known[origin_ms] = consenting, build_snapshot(engine, consenting, origin_ms)
+            consenting, early = known[origin_ms]
+            acted = who_did(engine, consenting, target.events, origin_ms, origin_ms + target.horizon_ms)
+            outcome = early.user_matrix.index.isin(acted) != target.absent
+            windows.append((readable_columns(early.user_matrix), outcome.astype(np.float64)))
+        latest, *earlier = windows
         heads[target.name] = fit_head(
             target,
-            readable_columns(early.user_matrix),
-            outcome.astype(np.float64),
-            [*early.attributes, *SEGMENTED],
+            *latest,
+            [*dataset.attributes, *SEGMENTED],
             lambda: predictor_class(predictor)(**(settings or {})),
             seed,
+            earlier,
         )
     tell("intent", len(targets), len(targets), {})
     return UserIntent(as_of_ms, heads)
+
+
+def origins_ms(dataset: Dataset, target: Target, as_of_ms: int) -> list[int]:
+    """Where the windows of a target begin, the latest first; earlier ones have a horizon of data before them.
+
+    Raises:
+        ConfigError: There is no data before the latest.
+    """
+    latest_ms = as_of_ms - target.horizon_ms
+    if latest_ms <= dataset.first_ms:
+        rule = f"must leave the horizon of {target.name} and data before it"
+        raise ConfigError("as_of", rule, iso(as_of_ms), "use a later as_of or a shorter horizon")
+    first_ms = max(dataset.first_ms + target.horizon_ms, as_of_ms - REACH_DAYS * DAY_MS)
+    return [latest_ms, *range(latest_ms - target.horizon_ms, first_ms - 1, -target.horizon_ms)]
 
 
 def fit_head(
@@ -97,22 +119,26 @@ def fit_head(
     segmented: Sequence[str],
     make: MakePredictor,
     seed: int,
+    earlier: Sequence[tuple[pd.DataFrame, Vector]] = (),
 ) -> Head:
     """One head from rows of a user matrix and (n,) outcomes of 0 or 1.
 
     Args:
         segmented: Text columns whose frequent values the contract is judged in.
         make: An unfitted predictor.
+        earlier: Rows and outcomes of windows before, to learn from and not to be judged on.
     """
     encoder = Encoder.fit(users)
-    x = encoder.transform(users)
-    fold = folds_of(len(users), FOLDS, seed)
-    left_out = np.empty(len(users))
+    x = np.concatenate([encoder.transform(rows) for rows in (users, *(rows for rows, _ in earlier))])
+    y = np.concatenate([outcome, *(did for _, did in earlier)])
+    fold = _folds([users.index, *(rows.index for rows, _ in earlier)], seed)
+    left_out = np.empty(len(y))
     for number in range(FOLDS):
         out = fold == number
-        left_out[out] = make().fit(x[~out], outcome[~out]).log_odds(x[out])
-    judged = Judged.of(left_out, outcome, fold % 2, segments_of(users, segmented, MIN_ROWS))
-    return Head(target, encoder, make().fit(x, outcome), judged)
+        left_out[out] = make().fit(x[~out], y[~out]).log_odds(x[out])
+    latest = slice(len(users))
+    judged = Judged.of(left_out, y, fold % 2, segments_of(users, segmented, MIN_ROWS), latest)
+    return Head(target, encoder, make().fit(x, y), judged)
 
 
 def readable_columns(users: pd.DataFrame) -> pd.DataFrame:
@@ -120,4 +146,10 @@ def readable_columns(users: pd.DataFrame) -> pd.DataFrame:
     return users[[name for name in users.columns if not str(name).startswith("affinity:")]]
 
 
-__all__ = ["FOLDS", "fit_head", "fit_user_intent", "readable_columns"]
+def _folds(windows: Sequence[pd.Index], seed: int) -> NDArray[np.intp]:
+    """The group of each row of all windows: a user's rows are in one group."""
+    number, users = pd.factorize(np.concatenate([window.to_numpy(dtype=object) for window in windows]))
+    return folds_of(len(users), FOLDS, seed)[number]
+
+
+__all__ = ["FOLDS", "REACH_DAYS", "fit_head", "fit_user_intent", "origins_ms", "readable_columns"]

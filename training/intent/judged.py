@@ -64,20 +64,22 @@ class Judged:
         outcome: Vector,
         half: NDArray[np.integer],
         segments: Mapping[str, NDArray[np.bool_]],
+        judged: slice = slice(None),
     ) -> Self:
         """From (n,) log-odds of rows that the predictor has not learned from, and their (n,) outcomes of 0 or 1.
 
         Args:
             half: (n,) 0 or 1: each half is judged by a calibrator that has learned from the other.
-            segments: (n,) membership by name.
+            segments: Membership by name, of the rows that are judged.
+            judged: The rows that are judged and ranked by; the calibrator learns from all.
         """
         p = expit(log_odds)
         crossed = np.empty(len(p))
         for side in (0, 1):
             mine = half == side
             crossed[mine] = fit_calibrator(p[~mine], outcome[~mine], CALIBRATED_BY).apply(p[mine])
-        quantiles = np.quantile(log_odds, np.linspace(0, 1, QUANTILES))
-        judgements = tuple(contract(crossed, outcome, segments))
+        quantiles = np.quantile(log_odds[judged], np.linspace(0, 1, QUANTILES))
+        judgements = tuple(contract(crossed[judged], outcome[judged], segments))
         return cls(fit_calibrator(p, outcome, CALIBRATED_BY), judgements, quantiles)
 
     def chances(self, log_odds: Vector, members: Callable[[str], NDArray[np.bool_]]) -> Chances:

@@ -31,6 +31,22 @@ def test_temperature_takes_a_distortion_back() -> None:
     assert abs(found.bias - 0.5) < 3 * np.sqrt(covariance[0, 0])
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_line_is_found_however_far_away(seed: int) -> None:
+    """Predictions the wrong way round: from a slope of 1, Newton steps go to and fro (seed 4) and never arrive."""
+    random = np.random.default_rng(seed)
+    z = random.normal(0, 1.6, 120) * 2
+    random.random(120)
+    y = (random.random(120) < expit(-0.3 * z)).astype(np.float64)
+
+    def loss(line: Vector) -> float:
+        odds = line[0] + line[1] * z
+        return float(np.sum(np.log1p(np.exp(odds)) - y * odds) + 0.5 * (line[0] ** 2 + (line[1] - 1) ** 2))
+
+    best = minimize(loss, [0.0, 0.0], tol=1e-12).x
+    np.testing.assert_allclose(logistic_line(z, y, prior=1.0)[0], best, atol=1e-4)
+
+
 def test_identity_is_kept_where_nothing_is_wrong() -> None:
     assert all(fit_calibrator(expit(z), y).kind == "identity" for z, y in (outcomes(3_000, seed) for seed in range(5)))
 

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
+from features.dataset import Dataset
 from features.errors import ConfigError, InputError
-from features.schema import EventType
+from features.schema import DAY_MS, EventType
 from training.intent.calibration import logistic_line
 from training.intent.contract import OVERALL
-from training.intent.fit import fit_head, readable_columns
+from training.intent.fit import fit_head, origins_ms, readable_columns
 from training.intent.heads import Head, UserIntent
 from training.intent.predictor import Matrix, Vector, predictor_class
 from training.intent.targets import TARGETS, Target, make_targets
@@ -83,6 +84,65 @@ def test_what_is_spoiled_on_purpose_is_a_rank_only() -> None:
     french, found = (users["country"] == "FR").to_numpy(), head.chances(users)
     assert np.isnan(found.probability[french]).all() and (found.refused[french] != "").all()
     assert np.isfinite(found.rank).all()
+
+
+class Remembers(predictor_class("logistic")):  # type: ignore[misc]
+    """Knows what everybody did whom it has learned from, and nothing of others."""
+
+    def fit(self, x: Matrix, y: Vector, weight: Vector | None = None) -> Remembers:
+        super().fit(x, y, weight)
+        self.did = dict(zip(x[:, 0].tolist(), y.tolist(), strict=True))
+        return self
+
+    def log_odds(self, x: Matrix) -> Vector:
+        return np.array([4.0 * (2 * self.did[who] - 1) if who in self.did else 0.0 for who in x[:, 0].tolist()])
+
+
+def test_who_is_left_out_is_left_out_of_all_windows() -> None:
+    """Each does the same in all windows: from another window, it would be known."""
+    users = pd.DataFrame({"number": np.arange(600.0)}, index=pd.Index([f"u{row}" for row in range(600)]))
+    did = drawn(np.full(600, 0.4), 1)
+    earlier = [(users.iloc[order], did[order]) for order in (np.arange(600)[::-1], np.arange(0, 600, 2))]
+    head = fit_head(TARGET, users, did, [], Remembers, 0, earlier)
+    assert (head.quantiles == 0).all() and head.judgements[0].n == 600
+    assert (head.predictor.log_odds(head.encoder.transform(users)) == 4 * (2 * did - 1)).all()
+
+
+def test_earlier_windows_make_the_numbers_more_right() -> None:
+    """With four times the outcomes, the mean error of planted chances is a good deal smaller."""
+    small = 1_500
+    errors = {}
+    asked, chance = people(50, N)
+    for windows in (1, 4):
+        rows, outcomes = zip(
+            *((users, drawn(true, 70 + n)) for n in range(windows) for users, true in [people(60 + n, small)]),
+            strict=True,
+        )
+        earlier = list(zip(rows[1:], outcomes[1:], strict=True))
+        head = fit_head(TARGET, rows[0], outcomes[0], [], predictor_class("logistic"), 0, earlier)
+        p = head.calibrator.apply(head.predictor.predict(head.encoder.transform(asked)))
+        errors[windows] = float(np.abs(p - chance).mean())
+    assert errors[4] < 0.7 * errors[1]
+
+
+@pytest.mark.parametrize(
+    ("days", "known_days", "windows"),
+    [
+        (7, 90, [7, 14, 21, 28]),
+        (7, 20, [7]),
+        (7, 21, [7, 14]),
+        (30, 90, [30]),
+        (14, 90, [14, 28]),
+        (3, 15, [3, 6, 9, 12]),
+    ],
+)
+def test_windows_lie_within_reach_and_have_data_before_them(days: float, known_days: int, windows: list[int]) -> None:
+    data = Dataset(Path("nowhere"), {"first_ms": 1_000 * DAY_MS})
+    as_of_ms = data.first_ms + known_days * DAY_MS
+    target = Target(name="buy", events=(EventType.PURCHASE,), horizon_days=days)
+    assert origins_ms(data, target, as_of_ms) == [as_of_ms - back * DAY_MS for back in windows]
+    with pytest.raises(ConfigError, match="as_of must leave the horizon of buy"):
+        origins_ms(data, target, data.first_ms + target.horizon_ms)
 
 
 def test_reasons_are_columns_that_moved_it(head: Head) -> None:
