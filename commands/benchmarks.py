@@ -80,6 +80,10 @@ def _campaigns(asked: _Asked) -> tuple[dict[str, Any], Any]:
 
 
 def _intent(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    if asked.data is None:
+        from experiments.benchmarks.intent.planted import benchmark_planted_intent, render_planted_intent
+
+        return benchmark_planted_intent(asked.seed_range(5), asked.notify), render_planted_intent
     from experiments.benchmarks.intent.online_shoppers import benchmark_online_shoppers, render_online_shoppers
 
     return benchmark_online_shoppers(asked.folder(), asked.seed_range(5), asked.notify), render_online_shoppers
@@ -120,7 +124,10 @@ _BENCHMARKS: dict[str, tuple[str, Callable[[_Asked], tuple[dict[str, Any], Any]]
     "simulated-shop": ("what the arms find where the truth is known; --seeds shops of --events", _simulated_shop),
     "campaigns": ("who redeems coupons; --data FOLDER with campaigns.parquet, --seeds", _campaigns),
     "features": ("the feature pipeline's speed, against SQL by hand and pandas; --events", _features),
-    "intent": ("sessions that buy; --data FOLDER with online_shoppers.parquet, --seeds", _intent),
+    "intent": (
+        "what is about to be bought; --data FOLDER with online_shoppers.parquet, else planted, --seeds",
+        _intent,
+    ),
     "leave-one-out": ("each user's last item; --data FOLDER with sequences.parquet, --seeds", _leave_one_out),
     "session-intent": (
         "what later sessions do; --data FOLDER named as its source, retailrocket; --seeds",
