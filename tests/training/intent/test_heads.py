@@ -104,7 +104,7 @@ def test_who_is_left_out_is_left_out_of_all_windows() -> None:
     did = drawn(np.full(600, 0.4), 1)
     earlier = [(users.iloc[order], did[order]) for order in (np.arange(600)[::-1], np.arange(0, 600, 2))]
     head = fit_head(TARGET, users, did, [], Remembers, 0, earlier)
-    assert (head.quantiles == 0).all() and head.judgements[0].n == 600
+    assert (head.judged.quantiles == 0).all() and head.judged.judgements[0].n == 600
     assert (head.predictor.log_odds(head.encoder.transform(users)) == 4 * (2 * did - 1)).all()
 
 
@@ -120,7 +120,7 @@ def test_earlier_windows_make_the_numbers_more_right() -> None:
         )
         earlier = list(zip(rows[1:], outcomes[1:], strict=True))
         head = fit_head(TARGET, rows[0], outcomes[0], [], predictor_class("logistic"), 0, earlier)
-        p = head.calibrator.apply(head.predictor.predict(head.encoder.transform(asked)))
+        p = head.judged.calibrator.apply(head.predictor.predict(head.encoder.transform(asked)))
         errors[windows] = float(np.abs(p - chance).mean())
     assert errors[4] < 0.7 * errors[1]
 
