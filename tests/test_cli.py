@@ -110,7 +110,7 @@ def test_without_a_verb_there_is_help(run: Run, arguments: list[str]) -> None:
         (["recommend", "--out", "x", "--k", "0"], ["'--k'", "at least", "'0'"]),
         (["recommend", "--out", "x", "--k", str(10**9)], ["'--k'", "500", "'1000000000'"]),
         (["recommend", "--out", "x", "--k", "ten"], ["'--k'", "integer", "'ten'"]),
-        (["related"], ["Missing argument 'ANCHORS...'", "`stellar related --help`"]),
+        (["related"], ["Missing argument 'anchors'", "`stellar related --help`"]),
         (["related", "x", "--kind", "similar"], ["kind must be one of", "'complements'", "'similar'"]),
         (["evaluate", "--recommendations", "x", "--data", "x", "--k", "0"], ["'--k'", "'0'", "`stellar evaluate"]),
         (["evaluate", "--recommendations", "x", "--data", "x", "--k", str(10**9)], ["'--k'", "1000", "'1000000000'"]),
