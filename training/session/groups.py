@@ -7,7 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from features.schema import MISSING
+from features.catalogue import top_category
+from features.schema import MISSING, Columns
 from features.sequences import Histories
 from features.snapshot import Snapshot
 
@@ -24,18 +25,13 @@ def item_groups(snapshot: Snapshot) -> tuple[NDArray[np.int32], tuple[str, ...]]
     The first level of the category path if the catalogue tells at least two; else the largest communities of items
     that are close to each other in sessions (Blondel et al. 2008, Louvain).
     """
-    top = top_categories(snapshot.item_matrix)
+    top = top_category(snapshot.item_matrix[Columns.CATEGORY])
     counts = top[~top.isin(_UNKNOWN)].value_counts()
     if len(counts) >= 2:
         names = tuple(sorted(counts.index[:MOST]))
         codes = pd.Categorical(top, categories=list(names)).codes
         return codes.astype(np.int32), names
     return _found(snapshot.sequences, len(snapshot.items))
-
-
-def top_categories(items: pd.DataFrame) -> pd.Series:
-    """Name of the first level of each item's category path."""
-    return items["category"].astype(object).fillna(MISSING).astype(str).str.split("/").str[0]
 
 
 def _found(histories: Histories, n_items: int) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -64,4 +60,4 @@ def _together(histories: Histories, n_items: int) -> sparse.csr_array:
     return sparse.csr_array(pairs + pairs.T)
 
 
-__all__ = ["MOST", "item_groups", "top_categories"]
+__all__ = ["MOST", "item_groups"]

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from features.schema import EventType
 from features.sequences import Histories, Int64s
 from features.snapshot import Snapshot
+from training.configured import Configured
 from training.fit import FitConfig, choose_device, fit, seed_everything
 from training.intent.contract import OVERALL
 from training.intent.judged import Chances, Judged
@@ -28,7 +29,7 @@ from training.session.batches import Inputs, draw
 from training.session.followers import followers_elsewhere
 from training.session.groups import item_groups
 from training.session.learning import FEWEST_SESSIONS, finished, session_loss
-from training.session.network import Logits, SessionNetwork
+from training.session.network import Logits, SessionNetwork, Sessions
 from training.session.outcomes import NEXT, SESSION_TARGETS, SessionOutcomes, SessionTarget, outcomes_of
 from training.session.steps import Steps, steps_of
 
@@ -40,6 +41,21 @@ LEARN, STOP = 0.7, 0.8
 ASKED = 0.4
 #: Segments of the contract: by events so far, and by what lies in the cart.
 _FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class AfterEach:
+    """What the network says after each of q events, before calibration.
+
+    Attributes:
+        events: (q,) int64 flat positions in the steps.
+        log_odds: Target to (q,) float64.
+        next_group: (q, groups) float64 log-odds of the next item's group.
+    """
+
+    events: Int64s
+    log_odds: dict[str, Floats]
+    next_group: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +77,10 @@ class SessionChances:
     places: Int64s
 
 
-class SessionIntent:
+class SessionIntent(Configured):
     """A network over the events so far, and a calibrator per target."""
 
+    kind = "session intent"
     name = "session_network"
 
     class Config(FitConfig):
@@ -87,7 +104,7 @@ class SessionIntent:
         most_sessions: int = Field(default=200_000, ge=FEWEST_SESSIONS)
 
     def __init__(self, targets: Sequence[SessionTarget] = SESSION_TARGETS, **hyper_parameters: Any) -> None:
-        self.config = self.Config(**hyper_parameters)
+        super().__init__(**hyper_parameters)
         self.targets = tuple(targets)
         self.group_names: tuple[str, ...] = ()
         self.judged: dict[str, Judged] = {}
@@ -110,12 +127,10 @@ class SessionIntent:
         self._basis = PiecewiseLinear.fit(steps.numbers, self.config.pieces)
         outcomes = outcomes_of(steps, self.groups, self.targets)
         learn, stop = (round(share * len(chosen)) for share in (LEARN, STOP))
-        inputs = self._train(steps, outcomes, chosen[:learn], chosen[learn:stop], progress)
-        self.judged = self._judge(inputs, outcomes, chosen[stop:])
+        self.curve = self._train(steps, outcomes, chosen[:learn], chosen[learn:stop], progress)
+        self.judged = self._judge(steps, outcomes, chosen[stop:])
         # What was chosen and judged is repeated with the latest sessions among what is learned from.
-        curve = self.curve
         self._train(steps, outcomes, chosen, None, progress)
-        self.curve = curve
         return self
 
     def _train(
@@ -125,8 +140,8 @@ class SessionIntent:
         learned: Int64s,
         stopping: Int64s | None,
         progress: Progress | None,
-    ) -> Inputs:
-        """A new network, stopped by the sessions ``stopping``, or after as many epochs as the last time."""
+    ) -> Curve:
+        """A new network, stopped by the sessions ``stopping``, or where ``curve`` was best."""
         self._near, *near = followers_elsewhere(steps, self.groups, len(self.group_names), learned, self.config.seed)
         inputs = Inputs.of(steps, self.groups, self._basis, *near)
         device = choose_device(self.config.device)
@@ -135,7 +150,7 @@ class SessionIntent:
         following = outcomes.next_group[np.isin(steps.session, learned) & (outcomes.next_group >= 0)]
         self._network.expect(torch.from_numpy(np.bincount(following, minlength=len(self.group_names))))
         sizes = self.config.length, self.config.batch_events
-        self.curve = fit(
+        curve = fit(
             self._network,
             self.config,
             batches=lambda rng: draw(inputs, outcomes, learned, *sizes, rng),
@@ -145,7 +160,7 @@ class SessionIntent:
             stop_after=None if stopping is not None else self.curve.best_epoch or None,
         )
         self._network.to("cpu")
-        return inputs
+        return curve
 
     def answer(self, histories: Histories) -> SessionChances:
         """About the last session of each history, after its last event."""
@@ -155,14 +170,12 @@ class SessionIntent:
         last[steps.row] = np.arange(len(steps))  # sessions are in order of time: the last one stays
         rows = np.flatnonzero(last >= 0)
         inputs = self._inputs(steps)
-        logits, place = self._read(inputs, last[rows])
-        lengths = np.minimum(np.diff(steps.offsets)[last[rows]], self.config.length)
-        stops = np.cumsum(lengths)
-        row = np.repeat(rows, lengths)
-        column = np.arange(len(row)) - np.repeat(stops - lengths, lengths)
-        places = np.full((n, int(lengths.max(initial=0))), -1, dtype=np.int64)
+        logits, sessions, place = self._read(inputs, last[rows])
+        row, column = rows[sessions.row.numpy()], sessions.column.numpy()
+        places = np.full((n, int(column.max(initial=-1)) + 1), -1, dtype=np.int64)
         places[row, column] = place
-        ends, first = stops - 1, np.repeat(stops - lengths, lengths) == np.arange(len(row))
+        first = column == 0
+        ends = np.flatnonzero(np.append(first[1:], True)) if len(column) else column
         happens, moved = {}, {}
         segments = _segments(steps, place[ends])
         for number, target in enumerate(self.targets):
@@ -182,22 +195,17 @@ class SessionIntent:
         next_group = F.softmax(logits.next_group[ends].double(), dim=-1).numpy()
         return SessionChances(happens, _spread(n, rows, next_type), _spread(n, rows, next_group), moved, places)
 
-    def log_odds(self, steps: Steps, sessions: Int64s) -> tuple[dict[str, Floats], Int64s]:
-        """Target to (q,) log-odds before calibration after each of the last events of some sessions, and (q,) int64
-        which events these are."""
-        read = self._read_all(steps, sessions)
-        odds = np.concatenate([logits.happens.double().numpy() for logits, _ in read])
-        return {target.name: odds[:, at] for at, target in enumerate(self.targets)}, np.concatenate(
-            [events for _, events in read]
-        )
-
-    def next_groups(self, steps: Steps, sessions: Int64s) -> Floats:
-        """(q, groups) log-odds of the next item's group, after the same events."""
-        return np.concatenate([logits.next_group.double().numpy() for logits, _ in self._read_all(steps, sessions)])
-
-    def _read_all(self, steps: Steps, sessions: Int64s) -> list[tuple[Logits, Int64s]]:
+    def after_each(self, steps: Steps, sessions: Int64s) -> AfterEach:
+        """What is said after each of the last events of some sessions."""
         inputs = self._inputs(steps)
-        return [self._read(inputs, chunk) for chunk in np.array_split(sessions, max(len(sessions) // 1_024, 1))]
+        chunks = np.array_split(sessions, max(len(sessions) // 1_024, 1))
+        logits, _, events = zip(*(self._read(inputs, chunk) for chunk in chunks), strict=True)
+        odds = np.concatenate([each.happens.double().numpy() for each in logits])
+        return AfterEach(
+            np.concatenate(events),
+            {target.name: odds[:, at] for at, target in enumerate(self.targets)},
+            np.concatenate([each.next_group.double().numpy() for each in logits]),
+        )
 
     def save(self, folder: Path) -> None:
         """JSON, npz and safetensors."""
@@ -247,19 +255,20 @@ class SessionIntent:
         return float(np.average([loss for loss, _ in losses], weights=[n for _, n in losses]))
 
     @torch.inference_mode()
-    def _read(self, inputs: Inputs, chosen: Int64s) -> tuple[Logits, Int64s]:
+    def _read(self, inputs: Inputs, chosen: Int64s) -> tuple[Logits, Sessions, Int64s]:
+        """After each event, the sessions as they were read, and (q,) int64 flat positions of their events."""
         sessions, place = inputs.sessions(chosen, self.config.length)
-        return self._network(sessions), place
+        return self._network(sessions), sessions, place
 
-    def _judge(self, inputs: Inputs, outcomes: SessionOutcomes, held_out: Int64s) -> dict[str, Judged]:
+    def _judge(self, steps: Steps, outcomes: SessionOutcomes, held_out: Int64s) -> dict[str, Judged]:
         """Calibrators from sessions that nothing was learned from; each half judges the other's.
 
         At most one event of a session is asked about, as events of one session share their answer. Its number is drawn
         without a look at the session: one event drawn of each would favour short sessions, and how long a session is
         says how it ended.
         """
-        steps = inputs.steps
-        odds, events = self.log_odds(steps, held_out)
+        said = self.after_each(steps, held_out)
+        events = said.events
         session = steps.session[events]
         rng = np.random.default_rng(self.config.seed)
         number = np.zeros(len(steps), dtype=np.int64)
@@ -269,7 +278,7 @@ class SessionIntent:
         segments = {name: rows for name, rows in _segments(steps, events[drawn]).items() if name != OVERALL}
         return {
             name: Judged.of(found[drawn], outcomes.happened[name][events[drawn]].astype(np.float64), half, segments)
-            for name, found in odds.items()
+            for name, found in said.log_odds.items()
         }
 
 
@@ -293,4 +302,4 @@ def _spread(n: int, rows: Int64s, values: Floats) -> Floats:
     return out
 
 
-__all__ = ["SessionChances", "SessionIntent"]
+__all__ = ["AfterEach", "SessionChances", "SessionIntent"]

@@ -89,11 +89,12 @@ def benchmark_later_sessions(folder: Path, source: str, seeds: Iterable[int], no
         stage = f"seed {seed}: session network"
         model = SessionIntent(seed=seed).fit(later.known, partial(notify, stage))
         outcomes = outcomes_of(later.steps, model.groups, model.targets)
-        odds, events = model.log_odds(later.steps, later.sessions)
-        for name, values in odds.items():
+        said = model.after_each(later.steps, later.sessions)
+        events = said.events
+        for name, values in said.log_odds.items():
             p = model.judged[name].calibrator.apply(expit(values))
             found.setdefault(name, []).append(_figures(p, outcomes.happened[name][events]))
-        ranked = np.argsort(-model.next_groups(later.steps, later.sessions), axis=1, kind="stable")
+        ranked = np.argsort(-said.next_group, axis=1, kind="stable")
         for k, hit in _hits(ranked, outcomes, events).items():
             hits[k].append(hit)
         models.append(model)
@@ -162,14 +163,15 @@ def _challenged(later: _Later, model: SessionIntent, events: Int64s, notify: Not
     over = np.isin(earlier.session, finished(earlier, later.known.as_of_ms))
     learned = outcomes_of(earlier, model.groups, model.targets)
     asked = outcomes_of(later.steps, model.groups, model.targets)
+    x, asked_x = _table(earlier)[over], _table(later.steps)[events]
     rows = []
     for name in CHALLENGERS:
         for number, target in enumerate(model.targets):
             notify(name, number, len(model.targets), {})
             began = time.perf_counter()
             y = learned.happened[target.name][over].astype(np.float64)
-            fitted = predictor_class(name)().fit(_table(earlier)[over], y)
-            p = fitted.predict(_table(later.steps)[events])
+            fitted = predictor_class(name)().fit(x, y)
+            p = fitted.predict(asked_x)
             figures = _figures(p, asked.happened[target.name][events])
             rows.append(_row(name, target.name, [figures], time.perf_counter() - began, len(events)))
     return rows

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.errors import InputError
+from features.errors import ConfigError, InputError
 from features.schema import EventType
 from features.sequences import Histories
 from features.snapshot import Snapshot
@@ -158,6 +158,11 @@ def test_targets_are_declared() -> None:
     # Nobody ever removed anything: a number would rest on nothing.
     assert np.isnan(answer.happens["removes"].probability).all()
     assert set(answer.happens["removes"].refused) == {"all"}
+
+
+def test_a_wrong_hyper_parameter_is_named() -> None:
+    with pytest.raises(ConfigError, match="session intent session_network: widht is not a known key"):
+        SessionIntent(widht=64)
 
 
 def test_without_categories_items_are_grouped_by_who_is_seen_together() -> None:
