@@ -104,13 +104,12 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
     for path in experiment.files.values():
         if not path.is_file():
             raise NotFoundError(str(path), "must be a file of recommendations", mend="see README, Compare")
-    models = build_models(experiment.models)
     policy = PolicyConfig.model_validate(experiment.policy)
     horizon_ms = until_ms - as_of_ms
     trained = train(
         engine,
         dataset,
-        models,
+        build_models(experiment.models),
         as_of_ms,
         horizon_ms,
         notify,
@@ -140,7 +139,7 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
         "snapshot_digest": trained.snapshot.digest,
         "as_of": iso(as_of_ms),
         "until": iso(until_ms),
-        "horizon_days": (until_ms - as_of_ms) / DAY_MS,
+        "horizon_days": horizon_ms / DAY_MS,
         "replay": experiment.replay.value,
         "metric": f"{experiment.metric}@{experiment.k}",
         "control": experiment.control,

@@ -40,19 +40,16 @@ def affinity_values(
     today: int,
     n: int,
     population: Population,
-    *,
-    learn: bool,
 ) -> Values:
     """Name to (n,) values: the strongest label, its share, and the share of each label that has a column."""
     pairs = _shares(affinity, cells, labels, today, n)
     values = _strongest(affinity, pairs, labels, n)
     if affinity.columns:
-        if learn:
-            totals = np.zeros(len(labels), dtype=np.int64)
-            np.add.at(totals, pairs.labels, pairs.points)
-            order = np.lexsort((np.arange(len(labels)), -totals))
-            chosen = np.sort([code for code in order[: affinity.columns] if totals[code]])
-            population.labels[affinity.name] = [labels.ids[code] for code in chosen]
+        totals = np.zeros(len(labels), dtype=np.int64)
+        np.add.at(totals, pairs.labels, pairs.points)
+        order = np.lexsort((np.arange(len(labels)), -totals))
+        chosen = np.sort([code for code in order[: affinity.columns] if totals[code]])
+        population.labels[affinity.name] = [labels.ids[code] for code in chosen]
         known = np.zeros(n, dtype=bool)
         known[pairs.users] = True
         for label in population.labels[affinity.name]:

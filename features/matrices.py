@@ -49,7 +49,6 @@ def user_matrix(
         day_of(as_of_ms),
         n,
         population,
-        learn=True,
     )
     known = np.isin(np.arange(n), audience.users.encode(users.index))
     known |= aggregates.users[Stream.EVENTS].present(n)

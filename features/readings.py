@@ -29,8 +29,6 @@ def user_values(
     today: int,
     n: int,
     population: Population,
-    *,
-    learn: bool,
 ) -> Values:
     """Name to (n,) values of every declared user feature; affinities last.
 
@@ -39,10 +37,10 @@ def user_values(
         affinities, labels: By label column, see ``Aggregates``.
         distinct_items: (n,) how many different items the user interacted with.
         today: The day that is not readable any more.
-        population: Filled if ``learn``, else read.
+        population: Filled.
     """
     told: list[Callable[[], Values]] = [
-        partial(affinity_values, each, affinities[each.label], labels[each.label], today, n, population, learn=learn)
+        partial(affinity_values, each, affinities[each.label], labels[each.label], today, n, population)
         for each in AFFINITIES
     ]
     # Numpy and SciPy let other threads run; for a single row threads cost more than they save.
@@ -56,7 +54,7 @@ def user_values(
         cells[Stream.EVENTS].days_since(counter, today, n) for counter in ("views", "carts", "purchases")
     )
     values["funnel_stage"] = funnel_stages(views, carts, purchases)
-    derive(USER_FEATURES, values, population, learn=learn)
+    derive(USER_FEATURES, values, population, learn=True)
     ordered = {declared.name: values[declared.name] for declared in USER_FEATURES if declared.name in values}
     for found in of_affinities:
         ordered |= found
