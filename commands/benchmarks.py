@@ -23,6 +23,7 @@ class _Asked:
     seeds: int | None
     events: int | None
     plot: Path | None
+    keep: Path | None
     notify: Callable[..., None]
 
     def folder(self) -> Path:
@@ -56,20 +57,22 @@ def _leave_one_out(asked: _Asked) -> tuple[dict[str, Any], Any]:
     from experiments.benchmarks.published.leave_one_out import benchmark_leave_one_out
     from experiments.benchmarks.published.render import render_leave_one_out
 
-    return benchmark_leave_one_out(asked.folder(), asked.seed_range(3), asked.notify), render_leave_one_out
+    return benchmark_leave_one_out(
+        asked.folder(), asked.seed_range(3), asked.notify, keep=asked.keep
+    ), render_leave_one_out
 
 
 def _split(asked: _Asked) -> tuple[dict[str, Any], Any]:
     from experiments.benchmarks.published.render import render_split
     from experiments.benchmarks.published.split import benchmark_split
 
-    return benchmark_split(asked.folder(), asked.seed_range(3), asked.notify), render_split
+    return benchmark_split(asked.folder(), asked.seed_range(3), asked.notify, keep=asked.keep), render_split
 
 
 def _sessions(asked: _Asked) -> tuple[dict[str, Any], Any]:
     from experiments.benchmarks.published.sessions import benchmark_sessions, render_sessions
 
-    return benchmark_sessions(asked.folder(), asked.seed_range(3), asked.notify), render_sessions
+    return benchmark_sessions(asked.folder(), asked.seed_range(3), asked.notify, keep=asked.keep), render_sessions
 
 
 def _campaigns(asked: _Asked) -> tuple[dict[str, Any], Any]:
@@ -149,6 +152,12 @@ def benchmark(
     seeds: Annotated[int | None, typer.Option(help="Repetitions; default 5 shops or splits, else 3.", min=1)] = None,
     events: Annotated[int | None, typer.Option(help="Simulated; default 200,000 a shop, features 20,000,000.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Picture of the result, where there is one.")] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="File that keeps each seed of published data as it ends, and is gone on from if it is there."
+        ),
+    ] = None,
     json_file: Json = None,
 ) -> None:
     """Measure the platform: what it finds where the truth is known, on published data, and how fast it is."""
@@ -160,6 +169,6 @@ def benchmark(
     if events is not None and events < _FEWEST_EVENTS:
         raise ConfigError("--events", f"must be at least {_FEWEST_EVENTS}", events)
     with bars() as (console, notify):
-        result, render = _BENCHMARKS[name][1](_Asked(data, seeds, events, plot, notify))
+        result, render = _BENCHMARKS[name][1](_Asked(data, seeds, events, plot, keep, notify))
     console.print(render(result))
     write_json(json_file, result)

@@ -170,6 +170,40 @@ def test_leave_one_out_finds_the_planted_order(tmp_path: Path) -> None:
     assert render_leave_one_out(result).row_count == 3
 
 
+def test_a_benchmark_goes_on_from_the_seeds_that_ended(tmp_path: Path) -> None:
+    """Seeds that were kept are not run again, and the table is the one that a whole run gives."""
+    folder, keep = write(tmp_path / "order", lists()), tmp_path / "kept" / "seeds.json"
+    arms: Arms = {**ARMS, "transformer": {"model": "transformer", "width": 8, "epochs": 1}}
+    arms = {**arms, "blend": {"model": "blend", "parts": ("linear", "transformer")}}
+    whole = benchmark_leave_one_out(folder, [0, 1], None, arms)
+    benchmark_leave_one_out(folder, [0], None, arms, keep)
+    told: list[str] = []
+    result = benchmark_leave_one_out(folder, [0, 1], lambda stage, *_: told.append(stage), arms, keep)
+    assert not any(stage.startswith("seed 0: ") and stage != "seed 0: kept" for stage in told)
+    assert any(stage == "seed 1: transformer" for stage in told)
+    for ours, wanted in zip(result["rows"], whole["rows"], strict=True):
+        assert (ours["model"], ours["metrics"], ours["sd"]) == (wanted["model"], wanted["metrics"], wanted["sd"])
+        assert ours["epochs"] == wanted["epochs"]
+    assert result["ratios"] == whole["ratios"] and len(result["commits"]) <= 1
+    again = benchmark_leave_one_out(folder, [0, 1], None, arms, keep)
+    assert again["rows"] == result["rows"]
+
+
+def test_kept_seeds_of_something_else_are_refused_and_stay(tmp_path: Path) -> None:
+    folder, keep = write(tmp_path / "order", lists()), tmp_path / "seeds.json"
+    benchmark_leave_one_out(folder, [0], None, ARMS, keep)
+    before = keep.read_bytes()
+    with pytest.raises(InputError, match=r"seeds.json must hold seeds of the same arms.*name a new file"):
+        benchmark_leave_one_out(folder, [0], None, {**ARMS, "linear": {"model": "linear", "ridge": 2.0}}, keep)
+    with pytest.raises(InputError, match="must hold seeds of the same data"):
+        benchmark_leave_one_out(write(tmp_path / "other", lists(90)), [0], None, ARMS, keep)
+    assert keep.read_bytes() == before
+    keep.write_text("[]")
+    with pytest.raises(InputError, match="must hold seeds that a benchmark kept"):
+        benchmark_leave_one_out(folder, [0], None, ARMS, keep)
+    assert keep.read_text() == "[]"
+
+
 def test_seeds_are_needed(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="seeds must be at least one"):
         benchmark_leave_one_out(write(tmp_path / "order", lists()), [], None, ARMS)

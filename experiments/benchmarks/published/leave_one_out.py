@@ -19,6 +19,7 @@ from typing import Any
 
 from experiments.benchmarks.published.arms import LEAVE_ONE_OUT, Arms
 from experiments.benchmarks.published.fitted import FittedTwice, Material
+from experiments.benchmarks.published.kept import Kept, identity_of
 from experiments.benchmarks.published.questions import KS, answer, asked_of, means, measured
 from experiments.benchmarks.published.repeated import repeated, seeds_of
 from features.dataset import Dataset
@@ -55,7 +56,11 @@ def leave_out(engine: Engine, dataset: Dataset) -> LeftOut:
 
 
 def benchmark_leave_one_out(
-    folder: Path, seeds: Iterable[int], notify: Notify | None = None, arms: Arms = LEAVE_ONE_OUT
+    folder: Path,
+    seeds: Iterable[int],
+    notify: Notify | None = None,
+    arms: Arms = LEAVE_ONE_OUT,
+    keep: Path | None = None,
 ) -> dict[str, Any]:
     """Fit all arms on a folder with ``sequences.parquet`` and rank the full catalogue for every user.
 
@@ -64,6 +69,7 @@ def benchmark_leave_one_out(
         seeds: One run each; arms whose training is not random are fitted once.
         notify: Told what is done.
         arms: As for ``build_models``.
+        keep: A file that each seed is written to as it ends, and read from instead of being run again.
 
     Returns:
         One row per arm: ``metrics`` and ``sd`` (over seeds) of ``validation_``, ``strict_`` and ``refit_`` ``hr@k`` and
@@ -73,9 +79,11 @@ def benchmark_leave_one_out(
 
     Raises:
         ConfigError: No seeds.
+        InputError: ``keep`` holds seeds of other data or hyper-parameters.
         StellarError: The folder cannot be read.
     """
     tell, chosen = notify or (lambda *_: None), seeds_of(seeds)
+    kept = Kept(keep, identity_of("leave-one-out", folder, arms))
     home().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=home()) as scratch, Engine.duckdb() as engine:
         tell("data", 0, 1, {})
@@ -101,7 +109,7 @@ def benchmark_leave_one_out(
     return {
         "benchmark": "leave-one-out",
         "data": folder.name,
-        **repeated(arms, chosen, split.material, judge, len(split.test), tell, decides=decides, told=told),
+        **repeated(arms, chosen, split.material, judge, len(split.test), tell, kept=kept, decides=decides, told=told),
     }
 
 

@@ -9,12 +9,17 @@ from typing import Any
 from experiments.benchmarks.machine import machine, peak_mb
 from experiments.benchmarks.published.arms import Arms, seeded
 from experiments.benchmarks.published.fitted import FittedTwice, Material, fit_twice
+from experiments.benchmarks.published.kept import Kept
 from experiments.benchmarks.published.questions import answer, means, spread
 from features.errors import ConfigError
 from features.split import Labelled
 from training.blend import Blend
 from training.metrics import ranking_metrics
 from training.train import Notify
+
+#: What one seed found of an arm: ``metrics``, ``seconds``, ``cpu_seconds``, ``best_epoch``, ``epoch_seconds``,
+#: ``peak_mb``.
+Found = dict[str, Any]
 
 #: The metrics of an arm; told the name of the stage.
 Judge = Callable[[FittedTwice, str], dict[str, float]]
@@ -60,6 +65,7 @@ def repeated(
     n: int,
     notify: Notify,
     *,
+    kept: Kept,
     decides: str,
     told: str,
 ) -> dict[str, Any]:
@@ -67,47 +73,66 @@ def repeated(
 
     Args:
         judge: Asks ``n`` users of an arm.
+        kept: Seeds that are in it are not run again; the others are added as they end.
         decides: Metric of validation by which the best single model is chosen, that blends are held against ...
         told: ... and the metric of the test in which they are.
 
     Returns:
-        ``machine``, ``seeds``, ``users``, ``items``, ``seen_items_are_answers``; ``rows``, one per arm: ``metrics`` and
-        ``sd`` over the seeds, mean ``seconds`` and ``cpu_seconds`` of one seed, by stage in ``stages``; ``ratios`` of
-        each blend to the best single model.
+        ``machine``, ``seeds``, ``commits`` of the code that ran, ``users``, ``items``, ``seen_items_are_answers``;
+        ``rows``, one per arm: ``metrics`` and ``sd`` over the seeds, mean ``seconds`` and ``cpu_seconds`` of one seed,
+        by stage in ``stages``; ``ratios`` of each blend to the best single model.
     """
-    runs: list[dict[str, FittedTwice]] = []
-    found: list[dict[str, dict[str, float]]] = []
+    seeds = list(seeds)
+    first: dict[str, FittedTwice] = {}
+    of_first: dict[str, Found] = {}
     for seed in seeds:
+        if seed in kept.runs:
+            notify(f"seed {seed}: kept", 1, 1, {})
+            continue
         label = f"seed {seed}: "
-        fitted = fit_twice(seeded(arms, seed), material, runs[0] if runs else {}, label, notify)
-        judged = {}
+        fitted = fit_twice(seeded(arms, seed), material, first, label, notify)
+        found = {}
         for name, arm in fitted.items():
-            if runs and runs[0][name] is arm:
-                judged[name] = found[0][name]
+            if first and first[name] is arm:
+                found[name] = of_first[name]
                 continue
             began = time.perf_counter()
-            judged[name] = judge(arm, f"{label}{name}")
+            metrics = judge(arm, f"{label}{name}")
             arm.seconds["answer"] = time.perf_counter() - began
-        runs.append(fitted)
-        found.append(judged)
-    rows = [_row(name, [run[name] for run in runs], [run[name] for run in found], n) for name in arms]
+            found[name] = _found(arm, metrics)
+        first, of_first = first or fitted, of_first or found
+        kept.add(seed, found)
+    runs = [kept.runs[seed] for seed in seeds]
+    rows = [_row(name, [run["arms"][name] for run in runs], n) for name in arms]
     return {
         "machine": machine(),
         "seeds": len(runs),
+        "commits": sorted({run["commit"] for run in runs if run["commit"]}),
         "users": n,
         "items": len(material.late.items),
         "seen_items_are_answers": material.again,
         "rows": rows,
-        "ratios": _ratios(rows, runs[0], decides, told),
+        "ratios": _ratios(rows, arms, decides, told),
     }
 
 
-def _row(name: str, runs: list[FittedTwice], found: list[dict[str, float]], n: int) -> dict[str, Any]:
-    metrics, sd = spread(found)
-    stages, _ = spread([run.seconds for run in runs])
-    cpu, _ = spread([run.cpu_seconds for run in runs])
-    curves = [run.decided.curve for run in runs if run.decided.curve is not None]
-    epochs = [seconds for curve in curves for seconds in curve.seconds]
+def _found(arm: FittedTwice, metrics: dict[str, float]) -> Found:
+    curve = arm.decided.curve
+    return {
+        "metrics": metrics,
+        "seconds": arm.seconds,
+        "cpu_seconds": arm.cpu_seconds,
+        "best_epoch": curve.best_epoch if curve else None,
+        "epoch_seconds": curve.seconds if curve else [],
+        "peak_mb": peak_mb(),
+    }
+
+
+def _row(name: str, runs: list[Found], n: int) -> dict[str, Any]:
+    metrics, sd = spread([run["metrics"] for run in runs])
+    stages, _ = spread([run["seconds"] for run in runs])
+    cpu, _ = spread([run["cpu_seconds"] for run in runs])
+    epochs = [seconds for run in runs for seconds in run["epoch_seconds"]]
     return {
         "model": name,
         "metrics": metrics,
@@ -116,16 +141,16 @@ def _row(name: str, runs: list[FittedTwice], found: list[dict[str, float]], n: i
         "seconds": sum(stages.values()),
         "cpu_seconds": sum(cpu.values()),
         "stages": stages,
-        "epochs": [curve.best_epoch for curve in curves] or None,
+        "epochs": [run["best_epoch"] for run in runs] if epochs else None,
         "epoch_seconds": sum(epochs) / len(epochs) if epochs else None,
-        "peak_mb": peak_mb(),
+        "peak_mb": max(run["peak_mb"] for run in runs),
     }
 
 
-def _ratios(rows: list[dict[str, Any]], models: dict[str, FittedTwice], decides: str, told: str) -> dict[str, float]:
+def _ratios(rows: list[dict[str, Any]], arms: Arms, decides: str, told: str) -> dict[str, float]:
     of = {row["model"]: row["metrics"] for row in rows}
-    blends = [name for name, arm in models.items() if isinstance(arm.final, Blend)]
-    best = max((name for name in models if name not in blends), key=lambda name: of[name][decides])
+    blends = [name for name, arm in arms.items() if arm["model"] == Blend.name]
+    best = max((name for name in arms if name not in blends), key=lambda name: of[name][decides])
     return {f"{name}_over_{best}": of[name][told] / of[best][told] for name in blends if of[best][told]}
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from experiments.benchmarks.published.arms import SESSIONS, Arms
+from experiments.benchmarks.published.kept import Kept, identity_of
 from experiments.benchmarks.published.render import render
 from experiments.benchmarks.published.repeated import judge_on, repeated, seeds_of
 from experiments.benchmarks.published.session_questions import Lists, hold_out, questions
@@ -34,7 +35,11 @@ METRICS = {f"p@{K}": f"recall@{K}", f"mrr@{K}": f"mrr@{K}", f"ndcg@{K}": f"ndcg@
 
 
 def benchmark_sessions(
-    folder: Path, seeds: Iterable[int], notify: Notify | None = None, arms: Arms = SESSIONS
+    folder: Path,
+    seeds: Iterable[int],
+    notify: Notify | None = None,
+    arms: Arms = SESSIONS,
+    keep: Path | None = None,
 ) -> dict[str, Any]:
     """Fit all arms on ``train_sequences.parquet`` and rank the full catalogue after every prefix of ``test.parquet``.
 
@@ -44,6 +49,7 @@ def benchmark_sessions(
             once.
         notify: Told what is done.
         arms: As for ``build_models``.
+        keep: A file that each seed is written to as it ends, and read from instead of being run again.
 
     Returns:
         One row per arm: ``metrics`` and ``sd`` (over seeds) of ``p@20`` (the share of targets in the list, which the
@@ -57,6 +63,7 @@ def benchmark_sessions(
         InputError: A file, a column or a question is missing.
     """
     tell, chosen = notify or (lambda *_: None), seeds_of(seeds)
+    kept = Kept(keep, identity_of("sessions", folder, arms))
     tell("data", 0, 2, {})
     train = _read(folder, "train_sequences", ["session_idx", "items"])
     test = _read(folder, "test", ["prefix", "target"])
@@ -70,7 +77,7 @@ def benchmark_sessions(
     return {
         "benchmark": "sessions",
         "data": folder.name,
-        **repeated(arms, chosen, material, judge, len(asked), tell, decides=decides, told=told),
+        **repeated(arms, chosen, material, judge, len(asked), tell, kept=kept, decides=decides, told=told),
     }
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from experiments.benchmarks.published.arms import SPLIT, Arms
 from experiments.benchmarks.published.fitted import Material
+from experiments.benchmarks.published.kept import Kept, identity_of
 from experiments.benchmarks.published.repeated import judge_on, repeated, seeds_of
 from experiments.benchmarks.published.snapshots import snapshot_of
 from features.errors import InputError
@@ -37,7 +38,11 @@ _READ_AS = ("train.parquet", "benchmark_split")
 
 
 def benchmark_split(
-    folder: Path, seeds: Iterable[int], notify: Notify | None = None, arms: Arms = SPLIT
+    folder: Path,
+    seeds: Iterable[int],
+    notify: Notify | None = None,
+    arms: Arms = SPLIT,
+    keep: Path | None = None,
 ) -> dict[str, Any]:
     """Fit all arms on ``train.parquet`` and rank the full catalogue for every user of ``test.parquet``.
 
@@ -48,6 +53,7 @@ def benchmark_split(
         seeds: One run each; the first also draws the fifth. Arms whose training is not random are fitted once.
         notify: Told what is done.
         arms: As for ``build_models``.
+        keep: A file that each seed is written to as it ends, and read from instead of being run again.
 
     Returns:
         One row per arm: ``metrics`` and ``sd`` (over seeds) of ``recall@20`` and ``ndcg@20`` on the test, and the same
@@ -58,6 +64,7 @@ def benchmark_split(
         InputError: Nobody in the test is in the training.
     """
     tell, chosen = notify or (lambda *_: None), seeds_of(seeds)
+    kept = Kept(keep, identity_of("split", folder, arms))
     train, test = (pd.read_parquet(folder / f"{name}.parquet", columns=["user", "item"]) for name in ("train", "test"))
     train = train.drop_duplicates(ignore_index=True)
     rng = np.random.default_rng(chosen[0])
@@ -78,7 +85,7 @@ def benchmark_split(
     return {
         "benchmark": "split",
         "data": folder.name,
-        **repeated(arms, chosen, material, judge, len(asked), tell, decides=decides, told=told),
+        **repeated(arms, chosen, material, judge, len(asked), tell, kept=kept, decides=decides, told=told),
     }
 
 
