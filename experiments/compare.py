@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.combined import combined_lifts
 from experiments.experiment import MAX_HORIZON_DAYS, Experiment
+from experiments.intents import Foretold, foretold, judge_intents
 from experiments.plots import lift_plot
 from experiments.recommendation_file import read_recommendations, write_recommendations
 from experiments.replay import Replay, measure, replay
@@ -42,6 +43,7 @@ class Comparison:
         replays: By arm.
         lifts: Of the deciding group, by arm.
         asked: The questions of the label window.
+        foretold: By target of intent, where its horizon ends with the data.
     """
 
     report: dict[str, Any]
@@ -49,6 +51,7 @@ class Comparison:
     replays: dict[str, Replay]
     lifts: dict[str, Lift]
     asked: Labelled
+    foretold: dict[str, Foretold] = field(default_factory=dict)
 
     def plot(self) -> Figure:
         """The lifts of the deciding group as a picture."""
@@ -116,6 +119,7 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
         live_fresh_s=policy.live_fresh_s,
         segments=experiment.segments,
         intents=experiment.intents,
+        predictors=experiment.predictors,
         session_intents=experiment.session_intents,
     )
     seconds = dict(trained.seconds)
@@ -132,6 +136,7 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
     lifts = {name: _lifts(experiment, replays, rows, idle) for name, rows in members.items()}
     groups = {name: _group(experiment, replays, rows, lifts[name]) for name, rows in members.items()}
     judged = groups[experiment.group.value]
+    known, intents = _intents(engine, dataset, experiment, trained)
     seconds["statistics"] = time.perf_counter() - started
     report = {
         "experiment": experiment.name,
@@ -159,9 +164,20 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
         },
         "combined": combined_lifts(experiment, replays, members, combining, singles),
         "groups": {name: group for name, group in groups.items() if name != experiment.group.value},
+        "intents": intents,
         "seconds": {stage: round(value, 3) for stage, value in seconds.items()},
     }
-    return Comparison(report, trained, replays, lifts[experiment.group.value], asked)
+    return Comparison(report, trained, replays, lifts[experiment.group.value], asked, known)
+
+
+def _intents(
+    engine: Engine, dataset: Dataset, experiment: Experiment, trained: Trained
+) -> tuple[dict[str, Foretold], dict[str, Any]]:
+    if trained.contest is None:
+        return {}, {}
+    users = trained.snapshot.user_matrix
+    known, unknown = foretold(engine, dataset, trained.contest, users)
+    return known, judge_intents(known, unknown, trained.contest, users, dataset.attributes, experiment)
 
 
 def _replays(

@@ -17,6 +17,7 @@ from features.split import Group, Moment
 from serving.policy import PolicyConfig
 from training.blend import Blend
 from training.configured import config_error
+from training.intent.fit import PREDICTORS, build_predictors
 from training.intent.targets import Target
 from training.recommender import model_class
 from training.session.outcomes import SessionTarget
@@ -46,7 +47,10 @@ class Experiment(BaseModel):
         register: Arms whose bundles are registered; those that combine others if absent, else all but the control.
         segments: Rules of segments, or the YAML file that has them, relative to the experiment's file: models may group
             users by them, and the service says who belongs to which.
-        intents: What is predicted of users besides: ``{name, events, horizon_days, absent}`` each; none if absent.
+        intents: What is predicted of users besides: ``{name, events, horizon_days, absent, category}`` each; none if
+            absent.
+        predictors: What predicts them, by name: ``{predictor: NAME, hyper-parameters}``. The best on users that it has
+            not learned from is served; in the label window the others are judged against the first.
         session_intents: What is predicted of sessions: ``{name, events, absent, with_cart}`` each; none if absent.
         policy: Configuration of the registered bundles' policy.
     """
@@ -66,6 +70,7 @@ class Experiment(BaseModel):
     register_: tuple[str, ...] | None = Field(default=None, alias="register")
     segments: tuple[SegmentRule, ...] | Path | None = None
     intents: tuple[Target, ...] = ()
+    predictors: dict[str, dict[str, Any]] = {name: dict(each) for name, each in PREDICTORS.items()}
     session_intents: tuple[SessionTarget, ...] = ()
     policy: dict[str, Any] = {}
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
@@ -103,6 +108,7 @@ class Experiment(BaseModel):
                 raise ConfigError(f"arms.{name}.{min(extra)}", "is not a known key", mend="remove it")
             if not isinstance(arm.get("recommendations", ""), str | Path):
                 raise ConfigError(f"arms.{name}.recommendations", "must be a path", arm["recommendations"])
+        build_predictors(self.predictors)
         for name in self.register_ or ():
             if name not in self.arms or "model" not in self.arms[name]:
                 raise ConfigError("register", "must be arms with a model", name)

@@ -43,7 +43,8 @@ def render_report(report: dict[str, Any]) -> RenderableType:
             mean = best[1][metric]["mean"]
             lines.append(Text(f"{group['n_users']:,} {name} users{told}: best is {best[0]} with {metric} {mean:.4f}"))
     lines.append(Text(f"L4: {report['l4']}", style="dim"))
-    return Group(table, *lines)
+    intents = [_intents(report["intents"])] if report["intents"] else []
+    return Group(table, *lines, *intents)
 
 
 def render_conversation(conversation: Conversation) -> RenderableType:
@@ -58,6 +59,28 @@ def render_conversation(conversation: Conversation) -> RenderableType:
     for item in answer["items"]:
         table.add_row(str(item["rank"]), item["item_id"], f"{item['score']:.3f}", item["level"], item["reason"])
     return Group(asked, table)
+
+
+def _intents(intents: dict[str, Any]) -> Table:
+    """A line per target and predictor; the one that is served is marked."""
+    table = Table(title="what users were about to do", title_justify="left", title_style="bold")
+    table.add_column("target, share of users", no_wrap=True)
+    table.add_column("predictor", no_wrap=True)
+    for name in ("ROC-AUC", "PR-AUC", "log loss", "Brier", "ECE", "log score gained", "verdict"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for target, told in intents.items():
+        if "not_measurable" in told:
+            table.add_row(target, Text(f"not measurable: {told['not_measurable']}", style="dim"))
+            continue
+        about = f"{target}, {told['share']:.1%} of {told['n_users']:,}"
+        for predictor, found in told["predictors"].items():
+            cells = [f"{found[name]:.4f}" for name in ("roc_auc", "pr_auc", "log_loss", "brier", "ece")]
+            change = _interval(found["lift"], "difference", "+.4f") if "lift" in found else ""
+            verdict = found.get("verdict", "")
+            served = " (served)" if predictor == told["chosen"] else ""
+            table.add_row(about, predictor + served, *cells, change, Text(verdict, style=_STYLES.get(verdict, "dim")))
+            about = ""
+    return table
 
 
 def _interval(value: dict[str, float | None], name: str = "mean", form: str = ".4f") -> str:

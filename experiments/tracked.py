@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiments.compare import Comparison
 from experiments.experiment import Experiment
 from experiments.plots import save_plot
+from experiments.reliability_plot import reliability_plot
 from experiments.verdict import Verdict
 from features.dataset import Dataset
 from features.instants import iso
@@ -23,8 +25,14 @@ from training.registry import register_bundle, set_alias
 from training.session.intent import SessionIntent
 from training.tracking import Run, run
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 VERDICT_TAG = "verdict"
 ARM_TAG = "arm"
+
+#: What MLflow does not take in the name of a metric.
+_SPECIAL = re.compile(r"[^\w. :/-]")
 
 
 def track(
@@ -57,7 +65,8 @@ def track(
                 if name in experiment.registered:
                     model = comparison.trained.models[name]
                     snapshot = comparison.trained.snapshot
-                    heads = (comparison.trained.intent, comparison.trained.session)
+                    contest = comparison.trained.contest
+                    heads = (None if contest is None else contest.won, comparison.trained.session)
                     versions[name], _ = register_arm(nested, name, model, snapshot, policy, tags, *heads)
         _log_verdicts(parent, comparison, experiment)
     if versions:
@@ -148,13 +157,34 @@ def _log_verdicts(parent: Run, comparison: Comparison, experiment: Experiment) -
     parent.tag({f"verdict.{name}": arm["verdict"] for name, arm in report["arms"].items() if "verdict" in arm})
     parent.tag({"ships": ", ".join(shipped) or "none", "n_users": report["n_users"]})
     parent.log_metrics({f"seconds_{stage}": spent for stage, spent in report["seconds"].items()})
+    parent.log_metrics(_of_intents(report["intents"]))
+    parent.tag({f"intent.{name}": each["chosen"] for name, each in report["intents"].items() if "chosen" in each})
     parent.log_dict(report, "report.json")
     if comparison.lifts:
-        with tempfile.TemporaryDirectory() as scratch:
-            paths = [Path(scratch) / f"lifts.{ending}" for ending in ("png", "svg")]
-            save_plot(comparison.plot(), paths)
-            for path in paths:
-                parent.log_artifact(path)
+        _log_plot(parent, comparison.plot(), "lifts")
+    if comparison.foretold:
+        _log_plot(parent, reliability_plot(comparison.foretold), "reliability")
+
+
+def _of_intents(intents: dict[str, Any]) -> dict[str, float]:
+    """Figures of every predictor, and Brier score and calibration error of the chosen one in every segment."""
+    metrics: dict[str, float] = {}
+    for target, told in intents.items():
+        for predictor, found in told.get("predictors", {}).items():
+            values = {name: value for name, value in found.items() if isinstance(value, float)}
+            metrics |= {f"intent/{target}/{predictor}/{name}": value for name, value in values.items()}
+        for segment, found in told.get("segments", {}).items():
+            within = f"intent/{target}/{_SPECIAL.sub('_', segment)}"
+            metrics |= {f"{within}/{name}": found[name] for name in ("brier", "ece")}
+    return metrics
+
+
+def _log_plot(parent: Run, figure: Figure, name: str) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = [Path(scratch) / f"{name}.{ending}" for ending in ("png", "svg")]
+        save_plot(figure, paths)
+        for path in paths:
+            parent.log_artifact(path)
 
 
 __all__ = ["ARM_TAG", "VERDICT_TAG", "as_blend", "log_curve", "log_data", "register_arm", "track"]

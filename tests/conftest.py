@@ -26,6 +26,10 @@ ARMS = {
     "live": {"model": "live"},
     "blend": {"model": "blend", "parts": ["bestsellers", "history", "cooccurrence", "transformer", "live"]},
 }
+INTENTS = [
+    {"name": "buy_7d", "events": ["purchase"], "horizon_days": 7},
+    {"name": "away_20d", "events": ["view", "purchase"], "horizon_days": 20, "absent": True},
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,7 +74,14 @@ def shop_data(shop_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Dat
 def shop_experiment(shop_data: Dataset) -> Experiment:
     """All levels of the small shop, judged although its buyers are few."""
     return make_experiment(
-        name="small shop", data=shop_data.folder, horizon_days=14, control="popular", arms=ARMS, min_users=100
+        name="small shop",
+        data=shop_data.folder,
+        horizon_days=14,
+        control="popular",
+        arms=ARMS,
+        min_users=100,
+        intents=INTENTS,
+        predictors={"line": {"predictor": "logistic"}, "trees": {"predictor": "boosting"}},
     )
 
 

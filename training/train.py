@@ -31,8 +31,7 @@ from features.sequences import LIVE_FRESH_S
 from features.snapshot import Snapshot, build_snapshot
 from features.split import Labelled, Moment, ask
 from training.blend import Blend
-from training.intent.fit import fit_user_intent
-from training.intent.heads import UserIntent
+from training.intent.fit import PREDICTORS, Contest, Specifications, fit_user_intent
 from training.intent.targets import Target
 from training.recommender import Curve, Recommender, TrainingSet, model_class
 from training.session.intent import SessionIntent
@@ -59,7 +58,7 @@ class Trained:
         curves: Learning curves of those that learn in epochs.
         validation: Questions that decisions were made on.
         seconds: By stage.
-        intent: Heads of what users are about to do, if any were asked for.
+        contest: Heads of what users are about to do, by every predictor, if any were asked for.
         session: The same of sessions.
     """
 
@@ -70,7 +69,7 @@ class Trained:
     validation: Labelled
     curves: dict[str, Curve] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    intent: UserIntent | None = None
+    contest: Contest | None = None
     session: SessionIntent | None = None
 
 
@@ -105,6 +104,7 @@ def train(
     live_fresh_s: int = LIVE_FRESH_S,
     segments: Rules | None = None,
     intents: Sequence[Target] = (),
+    predictors: Specifications = PREDICTORS,
     session_intents: Sequence[SessionTarget] = (),
 ) -> Trained:
     """Decide on ``[as_of - horizon, as_of)``, then fit everything as of ``as_of``.
@@ -115,7 +115,7 @@ def train(
     Args:
         live_fresh_s: How old an event may be and still drive L4, by the policy that will serve.
         segments: Rules of segments; with them, also without any, models may group users by segment.
-        intents: What shall be predicted of users, see ``training.intent.fit``.
+        intents, predictors: What shall be predicted of users, and by what, see ``training.intent.fit``.
         session_intents: What shall be predicted of sessions, see ``training.session.intent``.
 
     Raises:
@@ -152,16 +152,16 @@ def train(
     with _timed(seconds, "features"):
         snapshot = _grouped(engine, remember(engine, dataset, build_snapshot(engine, dataset, as_of_ms)), segments)
     final = _refitted(decided, snapshot, tell, seconds)
-    intent = None
+    contest = None
     if intents:
         with _timed(seconds, "fit_intent"):
-            intent = fit_user_intent(engine, dataset, as_of_ms, intents, notify=tell)
+            contest = fit_user_intent(engine, dataset, as_of_ms, intents, contenders=predictors, notify=tell)
     session = None
     if session_intents:
         with _timed(seconds, "fit_session_intent"):
             session = SessionIntent(session_intents).fit(snapshot, partial(tell, "session intent"))
     curves = {name: model.curve for name, model in decided.items() if model.curve is not None}
-    return Trained(snapshot, final, early, decided, asked.quiet, curves, seconds, intent, session)
+    return Trained(snapshot, final, early, decided, asked.quiet, curves, seconds, contest, session)
 
 
 @dataclass(frozen=True, slots=True)

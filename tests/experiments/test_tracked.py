@@ -54,7 +54,15 @@ def test_one_parent_and_a_nested_run_per_arm(
     assert nested["transformer"].data.params["width"] == "32"
     assert "blend" in parent.data.tags["ships"]
     pictures = {each.path for each in client().list_artifacts(tracked["run_id"])}
-    assert {"lifts.png", "report.json"} <= pictures
+    assert {"lifts.png", "report.json", "reliability.png", "reliability.svg"} <= pictures
+    told = report["intents"]["buy_7d"]
+    assert parent.data.tags["intent.buy_7d"] == told["chosen"]
+    for predictor, found in told["predictors"].items():
+        logged = [parent.data.metrics[f"intent/buy_7d/{predictor}/{name}"] for name in ("roc_auc", "ece", "brier")]
+        assert logged == [found[name] for name in ("roc_auc", "ece", "brier")]
+    for segment, found in told["segments"].items():
+        assert parent.data.metrics[f"intent/buy_7d/{segment.replace('=', '_')}/ece"] == found["ece"]
+    assert not any("away_20d" in name for name in parent.data.metrics)
     curve = client().get_metric_history(nested["transformer"].info.run_id, "loss")
     fitted = shop_comparison.trained.curves["transformer"]
     assert [point.value for point in curve] == fitted.loss and len(curve) > 1

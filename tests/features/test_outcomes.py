@@ -51,6 +51,33 @@ def test_it_is_a_plain_loop(engine: Engine, make_dataset: MakeDataset, seed: int
     assert expected
 
 
+@pytest.mark.parametrize(("category", "within"), [("home", {"i0", "i1"}), ("home/garden", {"i1"}), ("toys", {"i3"})])
+def test_only_items_of_the_category_count(
+    engine: Engine, make_dataset: MakeDataset, category: str, within: set[str]
+) -> None:
+    """By the path as it is when the window ends: i2 left for toys only later, ``homework`` is not below ``home``."""
+    paths = {"i0": "home", "i1": "home/garden", "i2": "homework", "i3": "toys/cars", "i4": "shoes"}
+    items = [{"item_id": name, "valid_from": 0, "category": path, "available": True} for name, path in paths.items()]
+    items.append({"item_id": "i2", "valid_from": START + 2 * DAY_MS, "category": "toys", "available": True})
+    rng = np.random.default_rng(0)
+    events = [
+        {"event_id": f"e{n}", "user_id": f"u{rng.integers(60)}", "item_id": f"i{rng.integers(5)}", "ts": START + n}
+        for n in range(100)
+    ]
+    events = [{**event, "event_type": str(rng.choice(["view", "purchase"]))} for event in events]
+    expected = {e["user_id"] for e in events if e["event_type"] == "purchase" and e["item_id"] in within}
+    dataset = make_dataset({"events": events, "items": items})
+    assert who_did(engine, dataset, [EventType.PURCHASE], START, START + DAY_MS, category) == expected
+    assert expected
+
+
+def test_a_category_of_no_item_is_refused(engine: Engine, make_dataset: MakeDataset) -> None:
+    event = {"event_id": "e", "user_id": "u", "item_id": "i0", "event_type": "view", "ts": START}
+    dataset = make_dataset({"events": [event], "items": ITEMS})
+    with pytest.raises(ConfigError, match=r"category must be of some item, received 'd'; choose for example from c"):
+        who_did(engine, dataset, [EventType.VIEW], START, START + 1, "d")
+
+
 def test_a_window_that_is_not_over_says_nothing(engine: Engine, make_dataset: MakeDataset) -> None:
     event = {"event_id": "e", "user_id": "u", "item_id": "i0", "event_type": "view", "ts": START}
     dataset = make_dataset({"events": [event], "items": ITEMS})

@@ -33,7 +33,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     made, _ = trained(folder, shop())
     with Engine.duckdb(threads=1) as engine:
         data = write(folder / "again", [shop()], ATTRIBUTES)
-        intent = fit_user_intent(engine, data, NOW, TARGETS, predictor="logistic")
+        contest = fit_user_intent(engine, data, NOW, TARGETS, contenders={"line": {"predictor": "logistic"}})
+    intent = contest.won
     # Of so few users nothing can be judged: here all of one head's numbers are taken to be right.
     head = intent.heads["buy_3d"]
     held = replace(head.judged, judgements=(Judgement("all", 500, True, "held", (0, 0, 0), (1, 1, 1)),))

@@ -16,6 +16,8 @@ windows, one after another. The latest alone is judged: the others are of the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,7 @@ from training.intent.contract import MIN_ROWS
 from training.intent.encoding import Encoder
 from training.intent.heads import Head, UserIntent, segments_of
 from training.intent.judged import Judged
-from training.intent.predictor import MakePredictor, Vector, predictor_class
+from training.intent.predictor import MakePredictor, Vector, predictor_class, predictors
 from training.intent.targets import TARGETS, Target
 
 #: Users are left out in so many groups, an even number: halves of them judge each other's calibrators.
@@ -45,8 +47,34 @@ REACH_DAYS = 28
 #: Columns of behaviour whose values are segments of the contract, beside what users told.
 SEGMENTED = ("funnel_stage",)
 
+#: Predictors by the names that they go by: ``{"predictor": ..., hyper-parameters}`` each.
+Specifications = Mapping[str, Mapping[str, Any]]
+PREDICTORS: Specifications = {"boosting": {"predictor": "boosting"}}
+
 #: Told about long work: (stage, steps done, steps in all, metrics so far).
 Notify = Callable[[str, int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """Heads of the same targets by different predictors, judged on the same users.
+
+    Attributes:
+        heads: Target to predictor's name to head.
+    """
+
+    as_of_ms: int
+    heads: Mapping[str, Mapping[str, Head]]
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """Target to the name of the predictor with the least log loss on users that it had not learned from."""
+        return {target: min(arms, key=lambda name: arms[name].judged.log_loss) for target, arms in self.heads.items()}
+
+    @property
+    def won(self) -> UserIntent:
+        """The chosen heads: what a bundle holds."""
+        return UserIntent(self.as_of_ms, {target: self.heads[target][name] for target, name in self.chosen.items()})
 
 
 def fit_user_intent(
@@ -55,26 +83,25 @@ def fit_user_intent(
     as_of_ms: int,
     targets: Sequence[Target] = TARGETS,
     *,
-    predictor: str = "boosting",
-    settings: Mapping[str, Any] | None = None,
+    contenders: Specifications = PREDICTORS,
     seed: int = 0,
     notify: Notify | None = None,
-) -> UserIntent:
-    """A head per target.
+) -> Contest:
+    """A head per target and predictor.
 
     Args:
-        predictor, settings: Name and hyper-parameters of what every head learns with.
+        contenders: As for ``build_predictors``.
         seed: Of the groups of users that are left out in turn.
 
     Raises:
-        ConfigError: A horizon leaves no data to learn from before it.
+        ConfigError: A horizon leaves no data to learn from before it, or a predictor cannot be made.
         InputError: Nobody, or everybody, did what a target asks for.
     """
     tell = notify or (lambda *_: None)
-    heads: dict[str, Head] = {}
+    makers = build_predictors(contenders)
+    heads: dict[str, dict[str, Head]] = {}
     known: dict[int, tuple[Dataset, Snapshot]] = {}
     for number, target in enumerate(targets):
-        tell(f"intent: {target.name}", number, len(targets), {})
         windows = []
         for origin_ms in origins_ms(dataset, target, as_of_ms):
             if origin_ms not in known:
@@ -82,20 +109,37 @@ def fit_user_intent(
                 consenting = dataset.without(revoked(engine, dataset, origin_ms, as_of_ms))
                 known[origin_ms] = consenting, build_snapshot(engine, consenting, origin_ms)
             consenting, early = known[origin_ms]
-            acted = who_did(engine, consenting, target.events, origin_ms, origin_ms + target.horizon_ms)
+            until_ms = origin_ms + target.horizon_ms
+            acted = who_did(engine, consenting, target.events, origin_ms, until_ms, target.category)
             outcome = early.user_matrix.index.isin(acted) != target.absent
             windows.append((readable_columns(early.user_matrix), outcome.astype(np.float64)))
         latest, *earlier = windows
-        heads[target.name] = fit_head(
-            target,
-            *latest,
-            [*dataset.attributes, *SEGMENTED],
-            lambda: predictor_class(predictor)(**(settings or {})),
-            seed,
-            earlier,
-        )
-    tell("intent", len(targets), len(targets), {})
-    return UserIntent(as_of_ms, heads)
+        heads[target.name] = {}
+        for place, (name, make) in enumerate(makers.items()):
+            tell("intent", number * len(makers) + place, len(targets) * len(makers), {})
+            segmented = [*dataset.attributes, *SEGMENTED]
+            heads[target.name][name] = fit_head(target, *latest, segmented, make, seed, earlier)
+    tell("intent", len(targets) * len(makers), len(targets) * len(makers), {})
+    return Contest(as_of_ms, heads)
+
+
+def build_predictors(specifications: Specifications) -> dict[str, MakePredictor]:
+    """By name what makes an unfitted predictor from ``{"predictor": ..., hyper-parameters}``.
+
+    Raises:
+        NotFoundError, ConfigError: A predictor or a hyper-parameter is unknown, or there is none.
+    """
+    if not specifications:
+        raise ConfigError("predictors", "must name at least one", 0)
+    makers: dict[str, MakePredictor] = {}
+    for name, specification in specifications.items():
+        hyper_parameters = dict(specification)
+        if "predictor" not in hyper_parameters:
+            raise ConfigError(f"predictors.{name}.predictor", "is required", mend=f"one of {', '.join(predictors())}")
+        make = partial(predictor_class(str(hyper_parameters.pop("predictor"))), **hyper_parameters)
+        make()  # complaints are due before anything is fitted
+        makers[name] = make
+    return makers
 
 
 def origins_ms(dataset: Dataset, target: Target, as_of_ms: int) -> list[int]:
@@ -152,4 +196,15 @@ def _folds(windows: Sequence[pd.Index], seed: int) -> NDArray[np.intp]:
     return folds_of(len(users), FOLDS, seed)[number]
 
 
-__all__ = ["FOLDS", "REACH_DAYS", "fit_head", "fit_user_intent", "origins_ms", "readable_columns"]
+__all__ = [
+    "FOLDS",
+    "PREDICTORS",
+    "REACH_DAYS",
+    "Contest",
+    "Specifications",
+    "build_predictors",
+    "fit_head",
+    "fit_user_intent",
+    "origins_ms",
+    "readable_columns",
+]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from training.intent.calibration import Calibrator, fit_calibrator
+from training.intent.calibration import Calibrator, fit_calibrator, log_losses
 from training.intent.contract import Judgement, contract
 from training.intent.predictor import Vector
 
@@ -51,11 +51,13 @@ class Judged:
     Attributes:
         judgements: Of the calibration contract; all rows first.
         quantiles: (q,) ascending log-odds of the rows it was judged on.
+        log_loss: Their mean, in nats.
     """
 
     calibrator: Calibrator
     judgements: tuple[Judgement, ...]
     quantiles: Vector
+    log_loss: float
 
     @classmethod
     def of(
@@ -80,7 +82,8 @@ class Judged:
             crossed[mine] = fit_calibrator(p[~mine], outcome[~mine], CALIBRATED_BY).apply(p[mine])
         quantiles = np.quantile(log_odds[judged], np.linspace(0, 1, QUANTILES))
         judgements = tuple(contract(crossed[judged], outcome[judged], segments))
-        return cls(fit_calibrator(p, outcome, CALIBRATED_BY), judgements, quantiles)
+        log_loss = float(log_losses(crossed[judged], outcome[judged]).mean())
+        return cls(fit_calibrator(p, outcome, CALIBRATED_BY), judgements, quantiles, log_loss)
 
     def chances(self, log_odds: Vector, members: Callable[[str], NDArray[np.bool_]]) -> Chances:
         """Of (n,) log-odds; ``members`` gives (n,) who is in a segment."""
@@ -106,6 +109,7 @@ class Judged:
             "calibrator": self.calibrator.to_json(),
             "judgements": [asdict(judgement) for judgement in self.judgements],
             "quantiles": self.quantiles.tolist(),
+            "log_loss": self.log_loss,
         }
 
     @classmethod
@@ -115,7 +119,8 @@ class Judged:
             Judgement(**{**each, "mean": tuple(each["mean"]), "slope": tuple(each["slope"])})
             for each in stored["judgements"]
         )
-        return cls(Calibrator.from_json(stored["calibrator"]), tuple(judgements), np.array(stored["quantiles"]))
+        quantiles = np.array(stored["quantiles"])
+        return cls(Calibrator.from_json(stored["calibrator"]), tuple(judgements), quantiles, stored["log_loss"])
 
 
 __all__ = ["CALIBRATED_BY", "QUANTILES", "Chance", "Chances", "Judged"]

@@ -16,6 +16,8 @@ from training.configured import config_error
 class Target(BaseModel):
     """The chance that a user does one of ``events`` within ``horizon_days``, or with ``absent`` none of them.
 
+    With a ``category`` only events with its items count: those whose category path is it or begins with it.
+
     >>> Target(name="buy_7d", events=("purchase",), horizon_days=7).horizon_ms
     604800000
     """
@@ -26,6 +28,7 @@ class Target(BaseModel):
     events: tuple[EventType, ...] = Field(min_length=1)
     horizon_days: float = Field(gt=0, le=3650)
     absent: bool = False
+    category: str | None = Field(default=None, min_length=1)
 
     @property
     def horizon_ms(self) -> int:

@@ -19,6 +19,7 @@ from scipy.special import expit
 from experiments.benchmarks.machine import machine, peak_mb
 from experiments.benchmarks.published.questions import spread
 from experiments.benchmarks.published.repeated import seeds_of
+from experiments.figures import figures
 from experiments.statistics import paired_bootstrap
 from features.dataset import Dataset
 from features.engine import Engine
@@ -29,7 +30,6 @@ from features.schema import EventType
 from features.sequences import Histories
 from features.snapshot import Snapshot, build_snapshot
 from training.intent.predictor import Matrix, predictor_class
-from training.intent.reliability import brier, expected_calibration_error
 from training.session.intent import SessionIntent
 from training.session.learning import finished
 from training.session.outcomes import SessionOutcomes, groups_of, outcomes_of
@@ -93,7 +93,7 @@ def benchmark_later_sessions(folder: Path, source: str, seeds: Iterable[int], no
         events = said.events
         for name, values in said.log_odds.items():
             p = model.judged[name].calibrator.apply(expit(values))
-            found.setdefault(name, []).append(_figures(p, outcomes.happened[name][events]))
+            found.setdefault(name, []).append(figures(p, outcomes.happened[name][events].astype(np.float64)))
         ranked = np.argsort(-said.next_group, axis=1, kind="stable")
         for k, hit in _hits(ranked, outcomes, events).items():
             hits[k].append(hit)
@@ -131,19 +131,6 @@ def _read(folder: Path, source: str) -> _Later:
     return _Later(known, steps, over[steps.ts[steps.offsets[over]] >= border])
 
 
-def _figures(p: Floats, happened: Bools) -> dict[str, float]:
-    from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
-
-    y = happened.astype(np.float64)
-    return {
-        "roc_auc": float(roc_auc_score(y, p)),
-        "pr_auc": float(average_precision_score(y, p)),
-        "log_loss": float(log_loss(y, p)),
-        "brier": brier(p, y),
-        "ece": expected_calibration_error(p, y),
-    }
-
-
 def _row(model: str, target: str, found: list[dict[str, float]], seconds: float, n: int) -> dict[str, Any]:
     metrics, sd = spread(found)
     return {
@@ -172,8 +159,8 @@ def _challenged(later: _Later, model: SessionIntent, events: Int64s, notify: Not
             y = learned.happened[target.name][over].astype(np.float64)
             fitted = predictor_class(name)().fit(x, y)
             p = fitted.predict(asked_x)
-            figures = _figures(p, asked.happened[target.name][events])
-            rows.append(_row(name, target.name, [figures], time.perf_counter() - began, len(events)))
+            one = figures(p, asked.happened[target.name][events].astype(np.float64))
+            rows.append(_row(name, target.name, [one], time.perf_counter() - began, len(events)))
     return rows
 
 

@@ -114,7 +114,8 @@ def read_shop(seed: int, users: int, events: int, targets: tuple[Target, ...], p
         ingest(files, "tables", out)
         dataset = Dataset.open(out)
         began = time.perf_counter()
-        fitted = fit_user_intent(engine, dataset, as_of_ms, targets, predictor=predictor, seed=seed)
+        contenders = {predictor: {"predictor": predictor}}
+        fitted = fit_user_intent(engine, dataset, as_of_ms, targets, contenders=contenders, seed=seed).won
         seconds = time.perf_counter() - began
         snapshot = build_snapshot(engine, dataset, as_of_ms)
     known = readable_columns(snapshot.user_matrix)

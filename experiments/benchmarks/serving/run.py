@@ -103,7 +103,8 @@ def _bundle(scratch: Path, events: int, targets: Sequence[Target], predictor: st
     models["blend"] = {"model": "blend", "parts": list(PARTS)}
     with Engine.duckdb() as engine:
         trained = train(engine, dataset, build_models(models), as_of_ms, horizon_ms, tell)
-        intent = fit_user_intent(engine, dataset, as_of_ms, targets, predictor=predictor, notify=tell)
+        contenders = {predictor: {"predictor": predictor}}
+        intent = fit_user_intent(engine, dataset, as_of_ms, targets, contenders=contenders, notify=tell).won
     blend = trained.models["blend"]
     assert isinstance(blend, Blend)
     return save_bundle(scratch / "bundle", blend, trained.snapshot, arm="blend", policy={}, intent=intent)

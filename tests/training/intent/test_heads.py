@@ -11,11 +11,11 @@ import pytest
 from scipy.special import expit, logit
 
 from features.dataset import Dataset
-from features.errors import ConfigError, InputError
+from features.errors import ConfigError, InputError, NotFoundError
 from features.schema import DAY_MS, EventType
 from training.intent.calibration import logistic_line
 from training.intent.contract import OVERALL
-from training.intent.fit import fit_head, origins_ms, readable_columns
+from training.intent.fit import Contest, build_predictors, fit_head, origins_ms, readable_columns
 from training.intent.heads import Head, UserIntent
 from training.intent.predictor import Matrix, Vector, predictor_class
 from training.intent.targets import TARGETS, Target, make_targets
@@ -84,6 +84,34 @@ def test_what_is_spoiled_on_purpose_is_a_rank_only() -> None:
     french, found = (users["country"] == "FR").to_numpy(), head.chances(users)
     assert np.isnan(found.probability[french]).all() and (found.refused[french] != "").all()
     assert np.isfinite(found.rank).all()
+
+
+def test_the_predictor_that_is_right_is_chosen() -> None:
+    """Where the truth is a line the line is served, by its log loss on users that it had not learned from."""
+    users, chance = people(0, 1_200)
+    did = drawn(chance, 1)
+    makers = build_predictors({"line": {"predictor": "logistic"}, "flat": {"predictor": "logistic", "ridge": 1e9}})
+    heads = {name: fit_head(TARGET, users, did, [], make, 0) for name, make in makers.items()}
+    contest = Contest(7, {"buy_7d": heads})
+    assert contest.chosen == {"buy_7d": "line"} and contest.won.heads["buy_7d"] is heads["line"]
+    assert contest.won.as_of_ms == 7
+    # Without anything to go by the loss is the entropy of the share.
+    share = did.mean()
+    entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+    assert heads["flat"].judged.log_loss == pytest.approx(entropy, rel=0.01)
+    truth = -(did * np.log(chance) + (1 - did) * np.log(1 - chance)).mean()
+    assert truth < heads["line"].judged.log_loss < truth + 0.02 < entropy
+
+
+def test_predictors_that_cannot_be_made_are_refused_before_anything_is_fitted() -> None:
+    with pytest.raises(ConfigError, match=r"predictors must name at least one"):
+        build_predictors({})
+    with pytest.raises(ConfigError, match=r"predictors.tall.predictor is required"):
+        build_predictors({"tall": {"depth": 3}})
+    with pytest.raises(NotFoundError, match="forest"):
+        build_predictors({"tall": {"predictor": "forest"}})
+    with pytest.raises(ConfigError, match="height is not a known key"):
+        build_predictors({"tall": {"predictor": "boosting", "height": 3}})
 
 
 class Remembers(predictor_class("logistic")):  # type: ignore[misc]
