@@ -23,6 +23,7 @@ for verb in (
     models.train,
     models.tune,
     experiment.compare,
+    experiment.backtest,
     experiment.evaluate,
     experiment.promote,
     models.recommend,

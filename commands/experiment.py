@@ -1,4 +1,4 @@
-"""Offline A/B experiments: compare, evaluate, promote."""
+"""Offline A/B experiments: compare, backtest, evaluate, promote."""
 
 from __future__ import annotations
 
@@ -41,6 +41,34 @@ def compare(
         comparison.export(export)
     if plot is not None and comparison.lifts:
         save_plot(comparison.plot(), [plot])
+    write_json(json_file, report)
+
+
+def backtest(
+    experiment: Annotated[Path, typer.Argument(help="YAML file of an experiment.")],
+    origins: Annotated[int, typer.Option(help="Instants to run it at, the last being its own.", min=2, max=100)] = 3,
+    step_days: Annotated[float | None, typer.Option(help="Between two; the label window's length if absent.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Picture of the figures over time, .png or .svg.")] = None,
+    json_file: Json = None,
+) -> None:
+    """Run an experiment at several instants: how far its figures spread over time."""
+    from experiments.backtest import backtest as run_backtest
+    from experiments.backtest import track_backtest
+    from experiments.backtest_render import backtest_plot, render_backtest
+    from experiments.experiment import read_experiment
+    from experiments.plots import save_plot
+    from experiments.terminal import bars
+    from features.dataset import Dataset
+    from features.engine import Engine
+
+    wanted = read_experiment(experiment)
+    dataset = Dataset.open(wanted.data)
+    with bars() as (console, notify), Engine.duckdb() as engine:
+        found = run_backtest(engine, dataset, wanted, origins, step_days, notify)
+    report = {**found.report, "run_id": track_backtest(found, dataset, wanted)}
+    console.print(render_backtest(report))
+    if plot is not None:
+        save_plot(backtest_plot(report), [plot])
     write_json(json_file, report)
 
 
