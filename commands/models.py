@@ -18,9 +18,15 @@ def train(
     config: Annotated[Path | None, typer.Option(help="YAML of hyper-parameters, as `stellar tune` writes it.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    checkpoints: Annotated[
+        Path | None, typer.Option(help="Folder that a killed training of the transformer is gone on from.")
+    ] = None,
     json_file: Json = None,
 ) -> None:
-    """Fit a model on all that is known as of an instant, record it in MLflow and register it as challenger."""
+    """Fit a model on all that is known as of an instant, record it in MLflow and register it as challenger.
+
+    `torchrun --nproc-per-node 2 -m stellar train ...` trains networks in two processes.
+    """
     from experiments.single import train_one
     from experiments.terminal import bars
     from features.dataset import Dataset
@@ -35,8 +41,11 @@ def train(
             config=hyper_parameters,
             seed=seed,
             device=device,
+            checkpoints=checkpoints,
             notify=notify,
         )
+    if result is None:  # of torchrun's processes, the first speaks
+        return
     console.print(
         f"{model} as of {result['as_of']}: validation ndcg@20 {result['validation_ndcg@20']:.4f} over "
         f"{result['n_validation']:,} users, registered as version {result['version']}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,11 @@ from features.engine import Engine
 from features.instants import HORIZON_DAYS, iso, parse_instant
 from features.schema import DAY_MS, Columns
 from serving.policy import PolicyConfig
+from training.fit_processes import own_number
 from training.registry import set_alias
 from training.tracking import run
 from training.train import Notify, Trained, build_models, train
+from training.transformer import SequenceTransformer
 
 K = 20
 EXPERIMENT = "training"
@@ -33,14 +36,17 @@ def train_one(
     config: Mapping[str, Any] | None = None,
     seed: int = 0,
     device: str = "auto",
+    checkpoints: Path | None = None,
     notify: Notify | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Fit ``model`` as of an instant, the end of the data if none is named.
 
-    The model is registered without a verdict, so that it becomes champion only by force or after a comparison.
+    The model is registered without a verdict, so that it becomes champion only by force or after a comparison. Under
+    ``torchrun`` all processes train, and the first one records and registers; the others return None.
 
     Args:
         config: Hyper-parameters that differ from the defaults.
+        checkpoints: Where a training that is killed leaves what the same one goes on from.
 
     Raises:
         StellarError: The model is unknown or the data does not reach far enough back.
@@ -53,6 +59,12 @@ def train_one(
         horizon_ms = round((horizon_days or HORIZON_DAYS) * DAY_MS)
         models = build_models(specifications)
         name = next(reversed(models))
+        for fitted in models.values():
+            if isinstance(fitted, SequenceTransformer):
+                fitted.checkpoints = checkpoints
+        if own_number() > 0:
+            train(engine, dataset, models, as_of_ms, horizon_ms)
+            return None
         with run(EXPERIMENT, name, tags={ARM_TAG: name}, params=specifications[name]) as opened:
             trained = train(engine, dataset, models, as_of_ms, horizon_ms, notify)
             score = _validation(trained, name)

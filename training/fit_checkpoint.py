@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -48,6 +49,12 @@ class Checkpoint:
 
     folder: Path
     identity: Mapping[str, Any]
+
+    @classmethod
+    def within(cls, folder: Path, identity: Mapping[str, Any]) -> Self:
+        """In a folder of its own below ``folder``, where other trainings have theirs."""
+        text = json.dumps(identity, sort_keys=True)
+        return cls(folder / hashlib.sha256(text.encode()).hexdigest()[:16], identity)
 
     def save(self, progressed: Progressed) -> None:
         """Replace what was there, all at once: what is cut short leaves the epoch before."""

@@ -51,6 +51,7 @@ def agreed(value: Callable[[], float]) -> float:
     """What the first process finds; the others wait for it, so that all decide alike."""
     if n_processes() == 1:
         return value()
+    meet(torch.device("cuda", own_gpu()) if torch.cuda.is_available() else torch.device("cpu"))
     found = [value() if own_number() == 0 else 0.0]
     dist.broadcast_object_list(found, src=0, device=torch.device("cpu"))
     return found[0]

@@ -84,7 +84,7 @@ class SequenceTransformer(Recommender):
         self._network: SequenceEncoder
         self._tokens: sparse.csr_array
         self._stop_after: int | None = None
-        #: Where a training that is killed leaves what it goes on from; set it before ``fit``.
+        #: Folder in which trainings that are killed leave what they go on from; set it before ``fit``.
         self.checkpoints: Path | None = None
 
     def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
@@ -120,6 +120,7 @@ class SequenceTransformer(Recommender):
         """The same model on a later snapshot: the same schedule, stopped after the epoch that validation chose."""
         again = type(self)(**self.config.model_dump())
         again._stop_after = (self.curve.best_epoch if self.curve else 0) or None
+        again.checkpoints = self.checkpoints
         return again.fit(training_set, progress)
 
     def _checkpoint(self, snapshot: Snapshot, validation: Labelled | None) -> Checkpoint | None:
@@ -131,7 +132,7 @@ class SequenceTransformer(Recommender):
             "validation": 0 if validation is None else len(validation),
             "last epoch": self._stop_after,
         }
-        return Checkpoint(self.checkpoints, identity)
+        return Checkpoint.within(self.checkpoints, identity)
 
     def _build(self) -> SequenceEncoder:
         sizes = {name: getattr(self.config, name) for name in ("width", "blocks", "heads", "length", "dropout")}

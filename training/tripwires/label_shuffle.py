@@ -14,6 +14,7 @@ import numpy as np
 from features.sequences import Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
+from training.fit_processes import agreed
 from training.metrics import ranking_metrics
 from training.recommender import Recommender, TrainingSet
 from training.tripwires.alarms import SURE, Alarm
@@ -38,7 +39,8 @@ def label_shuffle(name: str, model: Recommender, snapshot: Snapshot, validation:
     few, asked = _sample(snapshot, validation)
     watched = _Watched.of(asked)
     told = _fitted(model, few, watched)
-    if not watched.was_read:
+    # Under torchrun only the first process validates, and all must know whether to fit once more.
+    if not agreed(lambda: float(watched.was_read)):
         return []
     blind = _fitted(model, few, _shuffled(asked))
     known, guessed = (_ndcg(fitted, asked) for fitted in (told, blind))
