@@ -111,6 +111,7 @@ def fit(
     progress: Progress | None = None,
     stop_after: int | None = None,
     checkpoint: Checkpoint | None = None,
+    least_gain: float = 0.0,
 ) -> Curve:
     """Train ``module`` in place and leave it with the averaged weights of its best epoch, in evaluation mode.
 
@@ -125,10 +126,11 @@ def fit(
         progress: Told after each epoch.
         stop_after: End after this epoch: how a choice of validation is repeated.
         checkpoint: Written after each epoch and gone on from, with the same result as if nothing had happened.
+        least_gain: An epoch is the best only if its metric is higher than the best so far by more than this.
     """
     device = next(module.parameters()).device
     meet(device)
-    run: _Run[Batch] = _Run(module, config, checkpoint)
+    run: _Run[Batch] = _Run(module, config, checkpoint, least_gain)
     step = Step(module, loss).shared()
     last = min(config.epochs, stop_after or config.epochs)
     while run.epoch < last and run.epoch - run.curve.best_epoch < config.patience:
@@ -158,8 +160,8 @@ def fit(
 class _Run(Generic[Batch]):
     """A training under way: the module, its optimiser, its average and its best state."""
 
-    def __init__(self, module: nn.Module, config: FitConfig, checkpoint: Checkpoint | None) -> None:
-        self.module, self.config, self.checkpoint = module, config, checkpoint
+    def __init__(self, module: nn.Module, config: FitConfig, checkpoint: Checkpoint | None, least_gain: float) -> None:
+        self.module, self.config, self.checkpoint, self.least_gain = module, config, checkpoint, least_gain
         self.optimiser = torch.optim.AdamW(
             module.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -192,7 +194,7 @@ class _Run(Generic[Batch]):
             self.curve.validation.append(score)
         self.curve.loss.append(metrics["loss"])
         self.curve.seconds.append(seconds)
-        if score > self.best:
+        if score > self.best + self.least_gain:
             self.best, self.curve.best_epoch = score, self.epoch
             self.best_state = {name: value.detach().clone() for name, value in self.module.state_dict().items()}
         if self.checkpoint is not None and own_number() == 0:

@@ -21,7 +21,9 @@ from training.fit_checkpoint import FILE, Checkpoint
 from training.recommender import Curve
 
 
-def drift(module: nn.Linear, config: FitConfig, scores: list[float] | None) -> tuple[list[torch.Tensor], object]:
+def drift(
+    module: nn.Linear, config: FitConfig, scores: list[float] | None, least_gain: float = 0.0
+) -> tuple[list[torch.Tensor], Curve]:
     """Train towards a far away bias; the weights after each epoch, and the curve."""
     after: list[torch.Tensor] = []
     remaining = iter(scores or [])
@@ -32,6 +34,7 @@ def drift(module: nn.Linear, config: FitConfig, scores: list[float] | None) -> t
         loss=lambda batch: (module(batch) - 100).square().mean(),
         validate=None if scores is None else lambda: next(remaining),
         progress=lambda done, of, metrics: after.append(module.bias.detach().clone()),
+        least_gain=least_gain,
     )
     return after, curve
 
@@ -59,6 +62,19 @@ def test_patience_outlasts_a_dip() -> None:
     _, curve = drift(nn.Linear(1, 1), FitConfig(epochs=6, patience=3), [0.5, 0.1, 0.1, 0.6, 0.2, 0.2])
     assert curve.best_epoch == 4
     assert len(curve.validation) == 6
+
+
+def test_small_gains_do_not_count() -> None:
+    module = nn.Linear(1, 1)
+    after, curve = drift(
+        module, FitConfig(epochs=9, patience=2), [0.1, 0.5, 0.53, 0.56, 0.9, 0.9, 0.9], least_gain=0.05
+    )
+    # The third epoch is as good as the second, the fourth is not: small gains add up.
+    assert curve.best_epoch == 5 and len(curve.validation) == 7
+    module = nn.Linear(1, 1)
+    after, curve = drift(module, FitConfig(epochs=9, patience=2), [0.1, 0.5, 0.53, 0.54, 0.9], least_gain=0.05)
+    assert curve.best_epoch == 2 and len(curve.validation) == 4
+    assert torch.equal(module.bias, after[1])
 
 
 def test_without_any_batch_nothing_changes() -> None:
