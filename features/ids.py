@@ -43,6 +43,18 @@ class Vocabulary:
         values = ids.to_numpy(dtype=object) if isinstance(ids, pd.Series | pd.Index) else list(ids)
         return self._index.get_indexer(pd.Index(values, dtype=object)).astype(np.int32)
 
+    def encode_apart(self, ids: Iterable[str]) -> NDArray[np.int32]:
+        """``encode``, but unknown ids have numbers below -1, equal ones the same.
+
+        >>> Vocabulary(["apple"]).encode_apart(["plum", "apple", "fig", "plum"]).tolist()
+        [-2, 0, -3, -2]
+        """
+        told = list(ids)
+        codes = self.encode(told)
+        strange = np.flatnonzero(codes == UNKNOWN)
+        codes[strange] = UNKNOWN - 1 - pd.factorize(np.array([told[at] for at in strange], dtype=object))[0]
+        return codes
+
     def code(self, one: str) -> int:
         """The dense number of one id, -1 if unknown; much faster than ``encode`` for a single one."""
         try:

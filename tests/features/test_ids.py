@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from features.ids import UNKNOWN, Vocabulary
@@ -37,3 +38,11 @@ def test_numbers_stay_when_ids_are_added() -> None:
 def test_ids_are_distinct() -> None:
     with pytest.raises(ValueError, match="distinct"):
         Vocabulary(["a", "a"])
+
+
+def test_unknown_ids_can_be_told_apart() -> None:
+    vocabulary = Vocabulary(["m", "c"])
+    codes = vocabulary.encode_apart(pd.Index(["x", "c", "y", "x", "m"])).tolist()
+    assert codes[1] == 1 and codes[4] == 0
+    assert codes[0] == codes[3] < UNKNOWN and codes[2] < UNKNOWN and codes[2] != codes[0]
+    assert vocabulary.encode_apart([]).tolist() == []
