@@ -70,7 +70,15 @@ def _history(past: Iterable[Histories], events: Sequence[LiveEvent], bundle: Bun
 
 
 def _codes(events: Sequence[LiveEvent], bundle: Bundle) -> list[int]:
-    return [UNKNOWN if event.item_id is None else bundle.items.code(event.item_id) for event in events]
+    """Items that the bundle does not know are told apart: they too can be looked at again, and lie in a cart."""
+    strange: dict[str, int] = {}
+    codes = []
+    for item in (event.item_id for event in events):
+        code = UNKNOWN if item is None else bundle.items.code(item)
+        if item is not None and code == UNKNOWN:
+            code = UNKNOWN - 1 - strange.setdefault(item, len(strange))
+        codes.append(code)
+    return codes
 
 
 def _predicted(name: str, chances: SessionChances, history: Histories, bundle: Bundle) -> PredictedTarget:

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.schema import SESSION_GAP_S
+from features.schema import SESSION_GAP_S, EventType
+from features.sequences import Histories
 from serving.state import State
 from tests.capabilities.served import NOW, REFUSER, Service, next_snapshot, shop, trained
 from tests.training.session.test_session_intent import planted
 from training.bundle import Bundle, save_bundle
 from training.session.intent import SessionIntent
 from training.session.outcomes import NEXT
+from training.session.steps import steps_of
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,30 @@ def test_after_every_event_it_is_what_the_model_says(service: Service, bundle: B
         assert target["horizon_days"] is None and target["predictor"] == "session_network"
         assert {reason["value"] for reason in target["reasons"]} == {1, 2, 3}
         assert {reason["feature"] for reason in target["reasons"]} == {"view of i3", "view of i4", "add_to_cart of i3"}
+
+
+def test_items_that_the_bundle_does_not_know_lie_in_the_cart_too(service: Service, bundle: Bundle) -> None:
+    done = [(30, EventType.VIEW, "new1"), (20, EventType.ADD_TO_CART, "new1"), (10, EventType.VIEW, "new2")]
+    for before_s, kind, item in done:
+        service.post(kind.value, "somebody new", item, before_s=before_s)
+    told = session(service, "somebody new")
+    history = Histories(
+        user_ids=np.array(["somebody new"], dtype=object),
+        as_of_ms=np.array([service.now_ms]),
+        snapshot_ms=np.array([bundle.as_of_ms]),
+        offsets=np.array([0, 3]),
+        items=np.array([-2, -2, -3], dtype=np.int32),
+        event_types=np.array([kind.code for _, kind, _ in done], dtype=np.int8),
+        ts=np.array([service.now_ms - 1_000 * before_s for before_s, _, _ in done]),
+    )
+    model = bundle.session
+    assert model is not None and steps_of(history).cart.tolist() == [0, 1, 1]
+    expected, confused = (model.answer(replace(history, items=items)) for items in (history.items, -np.ones(3, "i4")))
+    for target in told["targets"]:
+        said = sorted((reason["value"], reason["log_odds"]) for reason in target["reasons"])
+        assert [added for _, added in said] == pytest.approx(expected.moved[target["name"]][0], abs=1e-5)
+        assert [added for _, added in said] != pytest.approx(confused.moved[target["name"]][0], abs=1e-3)
+        assert all(reason["feature"].endswith(" of an unknown item") for reason in target["reasons"])
 
 
 def test_it_ends_with_the_session(service: Service) -> None:

@@ -67,6 +67,7 @@ class Judged:
         half: NDArray[np.integer],
         segments: Mapping[str, NDArray[np.bool_]],
         judged: slice = slice(None),
+        calibrated_by: str = CALIBRATED_BY,
     ) -> Self:
         """From (n,) log-odds of rows that the predictor has not learned from, and their (n,) outcomes of 0 or 1.
 
@@ -74,16 +75,17 @@ class Judged:
             half: (n,) 0 or 1: each half is judged by a calibrator that has learned from the other.
             segments: Membership by name, of the rows that are judged.
             judged: The rows that are judged and ranked by; the calibrator learns from all.
+            calibrated_by: Kind of calibrator, see ``fit_calibrator``.
         """
         p = expit(log_odds)
         crossed = np.empty(len(p))
         for side in (0, 1):
             mine = half == side
-            crossed[mine] = fit_calibrator(p[~mine], outcome[~mine], CALIBRATED_BY).apply(p[mine])
+            crossed[mine] = fit_calibrator(p[~mine], outcome[~mine], calibrated_by).apply(p[mine])
         quantiles = np.quantile(log_odds[judged], np.linspace(0, 1, QUANTILES))
         judgements = tuple(contract(crossed[judged], outcome[judged], segments))
         log_loss = float(log_losses(crossed[judged], outcome[judged]).mean())
-        return cls(fit_calibrator(p, outcome, CALIBRATED_BY), judgements, quantiles, log_loss)
+        return cls(fit_calibrator(p, outcome, calibrated_by), judgements, quantiles, log_loss)
 
     def chances(self, log_odds: Vector, members: Callable[[str], NDArray[np.bool_]]) -> Chances:
         """Of (n,) log-odds; ``members`` gives (n,) who is in a segment."""

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from torch import Tensor
 
 from features.sequences import positions
 from training.intent.piecewise import PiecewiseLinear
+from training.session.followers import Known
 from training.session.network import Sessions
-from training.session.outcomes import SessionOutcomes, groups_of
+from training.session.outcomes import SessionOutcomes
 from training.session.steps import Floats, Int64s, Steps
 
 
@@ -37,21 +37,13 @@ class Inputs:
     earlier: Floats
 
     @classmethod
-    def of(
-        cls,
-        steps: Steps,
-        groups: NDArray[np.int32],
-        basis: PiecewiseLinear,
-        near: sparse.csr_array,
-        near_row: Int64s,
-    ) -> Inputs:
-        """Args: groups: (n_items,) group of each item; basis: of the steps' numbers."""
-        n_groups = near.shape[1]
-        found = groups_of(groups, steps.items)
-        found[found < 0] = n_groups
+    def of(cls, steps: Steps, known: Known, basis: PiecewiseLinear) -> Inputs:
+        """Args: known: of the events' items; basis: of the steps' numbers."""
+        n_groups = known.near.shape[1]
+        groups = np.where(known.groups < 0, n_groups, known.groups)
         numbers = basis.transform(steps.numbers)
-        earlier = _earlier(steps, found, n_groups)
-        return cls(steps, steps.types.astype(np.int64), found, numbers, near, near_row, earlier)
+        earlier = _earlier(steps, groups, n_groups)
+        return cls(steps, steps.types.astype(np.int64), groups, numbers, known.near, known.row, earlier)
 
     def sessions(self, chosen: Int64s, length: int) -> tuple[Sessions, Int64s]:
         """The last ``length`` events of each session, and (q,) int64 their flat positions."""

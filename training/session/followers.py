@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from training.session.steps import Int64s, Steps
 
 #: Events further apart in a user's history do not count as near.
 REACH = 10
-#: Groups near an item are counted without the fold of the session that is learned from.
+#: What is known of an item is found without the fold of the user who is learned from.
 FOLDS = 5
 
 
@@ -38,26 +39,66 @@ def followers(steps: Steps, groups: NDArray[np.int32], n_groups: int, used: NDAr
     return sparse.csr_array(total)
 
 
-def followers_elsewhere(
-    steps: Steps, groups: NDArray[np.int32], n_groups: int, learned: Int64s, seed: int
-) -> tuple[sparse.csr_array, sparse.csr_array, Int64s]:
-    """``followers`` in the ``learned`` sessions, with a last row for unknown items; a table of what is said of the
-    events of these steps, and (m,) which row of it speaks of each.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of the items of m events without their own user's sessions.
 
-    Of the events of a learned session, only sessions of other folds speak: its own would tell what it is to predict.
+    Attributes:
+        near: (r, n_groups) float32, see ``followers``.
+        row: (m,) int64, the row of ``near`` that speaks of each event.
+        groups: (m,) int64, the group of each event's item, -1 for none.
     """
+
+    near: sparse.csr_array
+    row: Int64s
+    groups: Int64s
+
+
+def known_elsewhere(
+    steps: Steps, groups: NDArray[np.int32], n_groups: int, learned: Int64s, seed: int, are_found: bool
+) -> tuple[sparse.csr_array, Known]:
+    """``followers`` in the ``learned`` sessions, with a last row for unknown items; and what to learn from.
+
+    Of the events of a learned session, only users of other folds speak: its own sessions would tell what it is to
+    predict. Groups that were found in sessions are found in this one too: items that only one user has seen together
+    are always of one group, which is not so of the sessions that will be asked about. There an item is of the group
+    that it is near to elsewhere, and one that nobody else has seen is as unknown as a new one will be.
+
+    Args:
+        are_found: Whether ``groups`` come from sessions, not from a catalogue.
+    """
+    fold_of_user = np.full(int(steps.row.max(initial=-1)) + 1, -1)
+    users = np.unique(steps.row[learned])
+    fold_of_user[users] = folds_of(len(users), FOLDS, seed)
     fold = np.full(len(steps), -1)
-    fold[learned] = folds_of(len(learned), FOLDS, seed)
+    fold[learned] = fold_of_user[steps.row[learned]]
     count = partial(followers, steps, groups, n_groups)
     total = count(fold >= 0)
-    items = np.where(steps.items >= 0, steps.items, len(groups))
     # One table after the other: of the events outside of what is learned, then of those of each fold.
     tables = [_with_unknown(total)]
     tables += [
         _with_unknown((total - count(fold == number)) * np.float32(FOLDS / (FOLDS - 1))) for number in range(FOLDS)
     ]
-    row = items + (fold[steps.session] + 1) * (len(groups) + 1)
-    return tables[0], sparse.csr_array(sparse.vstack(tables, format="csr")), row
+    near = sparse.csr_array(sparse.vstack(tables, format="csr"))
+    # What is left of a difference of equal sums is nothing.
+    near.data[near.data < 0.5 / REACH] = 0
+    near.eliminate_zeros()
+    row = rows_of(steps, len(groups)) + (fold[steps.session] + 1) * (len(groups) + 1)
+    return tables[0], Known(near, row, _nearest(near)[row] if are_found else groups_of(groups, steps.items))
+
+
+def rows_of(steps: Steps, n_items: int) -> Int64s:
+    """(m,) int64: the row of each event's item in a table of items; unknown ones have the last."""
+    return np.where(steps.items >= 0, steps.items, n_items).astype(np.int64)
+
+
+def _nearest(near: sparse.csr_array) -> Int64s:
+    """(r,) the group that came near most often, -1 where none did."""
+    row = np.repeat(np.arange(near.shape[0]), np.diff(near.indptr))
+    order = np.lexsort((-near.indices, near.data, row))
+    found = np.full(near.shape[0], -1, dtype=np.int64)
+    found[row[order]] = near.indices[order]  # of those of one row the last stays
+    return found
 
 
 def _with_unknown(table: sparse.csr_array) -> sparse.csr_array:
@@ -65,4 +106,4 @@ def _with_unknown(table: sparse.csr_array) -> sparse.csr_array:
     return sparse.csr_array(sparse.vstack([table, sparse.csr_array((1, table.shape[1]), dtype=np.float32)], "csr"))
 
 
-__all__ = ["followers", "followers_elsewhere"]
+__all__ = ["Known", "followers", "known_elsewhere", "rows_of"]

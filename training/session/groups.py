@@ -26,12 +26,20 @@ def item_groups(snapshot: Snapshot) -> tuple[NDArray[np.int32], tuple[str, ...]]
     that are close to each other in sessions (Blondel et al. 2008, Louvain).
     """
     top = top_category(snapshot.item_matrix[Columns.CATEGORY])
-    counts = top[~top.isin(_UNKNOWN)].value_counts()
-    if len(counts) >= 2:
-        names = tuple(sorted(counts.index[:MOST]))
-        codes = pd.Categorical(top, categories=list(names)).codes
-        return codes.astype(np.int32), names
-    return _found(snapshot.sequences, len(snapshot.items))
+    if are_found(snapshot):
+        return _found(snapshot.sequences, len(snapshot.items))
+    names = tuple(sorted(_counts(top).index[:MOST]))
+    codes = pd.Categorical(top, categories=list(names)).codes
+    return codes.astype(np.int32), names
+
+
+def are_found(snapshot: Snapshot) -> bool:
+    """Whether ``item_groups`` finds them in sessions, as the catalogue does not tell them."""
+    return len(_counts(top_category(snapshot.item_matrix[Columns.CATEGORY]))) < 2
+
+
+def _counts(top: pd.Series) -> pd.Series:
+    return top[~top.isin(_UNKNOWN)].value_counts()
 
 
 def _found(histories: Histories, n_items: int) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -60,4 +68,4 @@ def _together(histories: Histories, n_items: int) -> sparse.csr_array:
     return sparse.csr_array(pairs + pairs.T)
 
 
-__all__ = ["MOST", "item_groups"]
+__all__ = ["MOST", "are_found", "item_groups"]

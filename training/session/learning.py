@@ -15,6 +15,8 @@ from training.session.steps import Int64s, Steps
 
 #: Fewer finished sessions teach nothing that may be served.
 FEWEST_SESSIONS = 200
+#: Batches of an epoch: a small shop's network needs as many steps as a large one's.
+FEWEST_BATCHES, SMALLEST_BATCH = 40, 64
 
 
 def finished(steps: Steps, as_of_ms: int) -> Int64s:
@@ -31,6 +33,12 @@ def finished(steps: Steps, as_of_ms: int) -> Int64s:
     return chosen[np.argsort(steps.ts[steps.offsets[chosen]], kind="stable")]
 
 
+def batch_events(steps: Steps, learned: Int64s, most: int) -> int:
+    """Events in a batch: at most ``most``, and so few that an epoch of ``learned`` has ``FEWEST_BATCHES``."""
+    events = int(np.diff(steps.offsets)[learned].sum())
+    return min(most, max(events // FEWEST_BATCHES, SMALLEST_BATCH))
+
+
 def session_loss(network: SessionNetwork, batch: Batch, device: torch.device) -> Tensor:
     """Mean over events of the sum of all cross entropies: each target's, of the next type, and of the next group."""
     logits, groups = network(batch.sessions.to(device)), batch.next_group.to(device)
@@ -42,4 +50,4 @@ def session_loss(network: SessionNetwork, batch: Batch, device: torch.device) ->
     return loss
 
 
-__all__ = ["FEWEST_SESSIONS", "finished", "session_loss"]
+__all__ = ["FEWEST_SESSIONS", "batch_events", "finished", "session_loss"]

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.session.packed import Packed
+
 #: What is left of what an item of the session says after one more event.
 FADE = 0.8
+#: What each source of the next group counts for at first: the last event, then those that are counted.
+TRUST = (1.0, 0.5, 0.5, 0.5, 0.5, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +40,6 @@ class Sessions:
     def to(self, device: torch.device) -> Sessions:
         """The same on ``device``."""
         return Sessions(*(getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)))
-
-    def padded(self, x: Tensor) -> Tensor:
-        """(q, n) to (b, longest, n), zeros where a session has no more events."""
-        longest = int(self.column.max()) + 1 if len(self.column) else 0
-        return x.new_zeros(len(self.earlier), longest, x.shape[-1]).index_put((self.row, self.column), x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +75,12 @@ class SessionNetwork(nn.Module):
         nn.init.zeros_(self.directly.weight)
         self.next_type = nn.Linear(width, n_next)
         self.frequent = nn.Parameter(torch.zeros(n_groups))
-        self.trust = nn.Linear(width, 6)
+        self.trust = nn.Linear(width, len(TRUST))
         for embedding in (self.types, self.groups):
             nn.init.normal_(embedding.weight, std=0.1)
         nn.init.zeros_(self.trust.weight)
         with torch.no_grad():
-            self.trust.bias.copy_(torch.tensor([1.0, 0.5, 0.5, 0.5, 0.5, 0.5]))
+            self.trust.bias.copy_(torch.tensor(TRUST))
 
     def expect(self, counts: Tensor) -> None:
         """Begin with what groups are frequent.
@@ -94,31 +93,23 @@ class SessionNetwork(nn.Module):
 
     def forward(self, sessions: Sessions) -> Logits:
         """After an event nothing but it and those before it in its session is read."""
-        at = (sessions.row, sessions.column)
-        last = F.one_hot(sessions.groups, self.n_groups + 1)[:, :-1].float()
-        visited = sessions.padded(last)
-        so_far, lately = visited.cumsum(dim=1)[at].log1p(), _fading_sum(visited)[at]
+        packed, n = Packed.of(sessions.row, sessions.column), self.n_groups
+        last = F.one_hot(sessions.groups, n + 1)[:, :-1].float()
+        fade = last.new_tensor([1.0, FADE, FADE]).repeat_interleave(n)
+        so_far, lately, around = packed.running(torch.cat([last, last, sessions.follow], 1), fade).tensor_split(3, 1)
         earlier = sessions.earlier.log1p()[sessions.row]
-        follow, around = sessions.follow.log1p(), _fading_sum(sessions.padded(sessions.follow))[at].log1p()
+        counted = [so_far.log1p(), lately, earlier, sessions.follow.log1p(), around.log1p()]
         x = self.types(sessions.types) + self.groups(sessions.groups) + self.numbers(sessions.numbers)
         if self.counts is not None:
-            x = x + self.counts(torch.cat([so_far, lately, earlier, follow, around], dim=-1))
+            x = x + self.counts(torch.cat(counted, dim=-1))
         x = F.dropout(F.silu(self.norm_in(x)), self.dropout, self.training)
-        # The library's recurrence refuses to run over nothing.
-        hidden = self.recurrent(sessions.padded(x))[0] if len(x) else sessions.padded(x)
-        mixed = F.silu(self.mixed(torch.cat([x, self.norm_out(hidden[at])], dim=-1)))
+        hidden = packed.recurrence(self.recurrent, x)
+        mixed = F.silu(self.mixed(torch.cat([x, self.norm_out(hidden)], dim=-1)))
         mixed = F.dropout(mixed, self.dropout, self.training)
-        sources = torch.stack([last, so_far, lately, earlier, follow, around], dim=-1)
+        sources = torch.stack([last, *counted], dim=-1)
         next_group = (sources @ self.trust(mixed)[..., None])[..., 0] + self.frequent
         happens = self.happens(mixed) + self.directly(sessions.numbers)
         return Logits(happens, self.next_type(mixed), next_group)
-
-
-def _fading_sum(x: Tensor) -> Tensor:
-    """(b, length, k): the sum of all steps up to each, ``FADE`` of it left per step."""
-    places = torch.arange(x.shape[1], device=x.device)
-    back = places[:, None] - places
-    return torch.where(back >= 0, FADE ** back.clamp(min=0).float(), 0.0) @ x
 
 
 __all__ = ["Logits", "SessionNetwork", "Sessions"]

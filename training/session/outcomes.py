@@ -72,13 +72,28 @@ def outcomes_of(
     ends = np.arange(m) == last
     following = np.minimum(np.arange(m) + 1, max(m - 1, 0))
     next_type = np.where(ends, len(NEXT) - 1, steps.types[following]).astype(np.int64)
-    next_group = np.where(ends, -1, groups_of(groups, steps.items)[following])
-    return SessionOutcomes(happened, next_type, next_group)
+    return SessionOutcomes(happened, next_type, next_groups(steps, groups_of(groups, steps.items)))
+
+
+def next_groups(steps: Steps, groups: Int64s) -> Int64s:
+    """(m,) int64: of the (m,) groups of the events' items, the one of the session's next event, -1 after the last."""
+    following = np.append(groups[1:], -1)
+    following[steps.offsets[1:] - 1] = -1
+    return following[: len(groups)]
 
 
 def groups_of(groups: NDArray[np.int32], items: NDArray[np.int32]) -> Int64s:
     """(m,) int64: the group of each item, -1 where item or group is unknown."""
-    return np.append(groups, -1)[items].astype(np.int64)
+    return np.append(groups, -1)[np.maximum(items, -1)].astype(np.int64)
 
 
-__all__ = ["LEAVE", "NEXT", "SESSION_TARGETS", "SessionOutcomes", "SessionTarget", "groups_of", "outcomes_of"]
+__all__ = [
+    "LEAVE",
+    "NEXT",
+    "SESSION_TARGETS",
+    "SessionOutcomes",
+    "SessionTarget",
+    "groups_of",
+    "next_groups",
+    "outcomes_of",
+]

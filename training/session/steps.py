@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from features.ids import UNKNOWN
 from features.schema import DAY_MS, EventType
 from features.sequences import Histories, session_starts
 
@@ -42,7 +43,7 @@ class Steps:
 
     Attributes:
         row: (s,) int64: which history each session is of; the sessions of one are in order of time.
-        items: (m,) int32, -1 without a known item.
+        items: (m,) int32, -1 without an item; an unknown one is -1 too, or less than it, told apart from others.
         types: (m,) int8, ``EventType.code``.
         ts: (m,) int64, epoch milliseconds.
         numbers: (m, len(COLUMNS)) float32; counts and times as ``log(1 + x)``.
@@ -81,7 +82,7 @@ def steps_of(histories: Histories) -> Steps:
     ordinal = of_user.running(starts) - 1
     times, is_new, cart_change, lies_in_cart = _about_items(session, histories)
     times_ever = _Within(row).of(histories.items).running(np.ones(m, dtype=np.int64))
-    known = histories.items >= 0
+    known = histories.items != UNKNOWN
     cart = of_session.running(cart_change)
     since_last = np.zeros(m)
     since_last[1:] = np.where(starts[1:], 0, np.diff(ts)) / 1_000
@@ -146,7 +147,7 @@ def _about_items(session: Int64s, histories: Histories) -> tuple[Int64s, Bools, 
     m = len(session)
     by_item = _Within(session).of(histories.items)
     times = by_item.running(np.ones(m, dtype=np.int64))
-    known = histories.items >= 0
+    known = histories.items != UNKNOWN
     puts = (histories.event_types == EventType.ADD_TO_CART.code) & known
     takes = known & np.isin(histories.event_types, [EventType.REMOVE_FROM_CART.code, EventType.PURCHASE.code])
     assert by_item.order is not None

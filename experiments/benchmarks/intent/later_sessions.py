@@ -24,6 +24,7 @@ from experiments.statistics import paired_bootstrap
 from features.dataset import Dataset
 from features.engine import Engine
 from features.home import home
+from features.ids import UNKNOWN
 from features.ingest import ingest
 from features.instants import iso
 from features.schema import EventType
@@ -124,7 +125,7 @@ def _read(folder: Path, source: str) -> _Later:
         border = dataset.first_ms + int(BORDER * (dataset.last_ms - dataset.first_ms))
         known = build_snapshot(engine, dataset, border)
         whole = build_snapshot(engine, dataset, dataset.last_ms + 1)
-    items = np.append(known.items.encode(whole.items.ids), -1)
+    items = np.append(known.items.encode_apart(whole.items.ids), UNKNOWN)
     histories: Histories = whole.sequences
     steps = steps_of(replace(histories, items=items[histories.items].astype(np.int32)))
     over = finished(steps, dataset.last_ms + 1)
