@@ -18,8 +18,13 @@ def readable_window(engine: Engine, dataset: Dataset, start_ms: int, until_ms: i
     """
     events = dataset.events(engine)
     window = events.filter(events[Columns.TS] >= start_ms, events[Columns.TS] < until_ms)
-    merged = identities(engine, events, start_ms)
-    return permitted(engine, resolved(engine, window, merged), dataset.users(engine), start_ms, merged)
+    return readable(engine, dataset, window, start_ms)
 
 
-__all__ = ["readable_window"]
+def readable(engine: Engine, dataset: Dataset, rows: ir.Table, at_ms: int) -> ir.Table:
+    """Those of ``rows``, events of the data set, that may be read under the identities and consents of an instant."""
+    merged = identities(engine, dataset.events(engine), at_ms)
+    return permitted(engine, resolved(engine, rows, merged), dataset.users(engine), at_ms, merged)
+
+
+__all__ = ["readable", "readable_window"]
