@@ -123,8 +123,10 @@ def summarise(log: OrderLog, as_of_ms: int) -> Summaries:
     known = log.between(None, as_of_ms)
     if not len(known.customer):
         raise InputError("as_of_ms", "must lie after the first order", as_of_ms)
-    customer, first, orders = np.unique(known.customer, return_index=True, return_counts=True)
-    last = first + orders - 1
+    # Sorted by customer: where one begins is seen faster than by ``np.unique``, and single customers are asked about.
+    first = np.flatnonzero(np.append(True, np.diff(known.customer) != 0))
+    orders = np.diff(np.append(first, len(known.customer)))
+    customer, last = known.customer[first], first + orders - 1
     recency = (known.ts_ms[last] - known.ts_ms[first]) / DAY_MS
     tenure = (as_of_ms - known.ts_ms[first]) / DAY_MS
     cents = np.add.reduceat(known.cents, first).astype(np.float64)

@@ -11,8 +11,9 @@ tastes; and what it predicts is scaled to the total of the probability model fit
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -23,12 +24,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from features.errors import ConfigError, InputError
 from training.intent.lifetime import Lifetime, Money
 from training.intent.order_summaries import DAY_MS, OrderLog, Summaries, outcomes, summarise
+from training.intent.value_ensemble import Ensemble
 from training.intent.value_network import NetworkConfig, Rows, ValueNetwork
 
 Floats = NDArray[np.float64]
-
-#: Horizons that values are promised for, by name.
-HORIZON_DAYS = {"next_30_days": 30, "next_90_days": 90, "next_180_days": 180}
 
 
 class ValueConfig(BaseModel):
@@ -89,6 +88,7 @@ class ValueModel:
         cls,
         log: OrderLog,
         as_of_ms: int,
+        horizons_days: Sequence[int],
         config: ValueConfig | None = None,
         seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
@@ -96,13 +96,14 @@ class ValueModel:
         """Learn from orders before ``as_of_ms``; later ones may be in the log and are not read.
 
         Args:
+            horizons_days: That it shall be asked about.
             progress: Told the networks that are done and how many there are.
 
         Raises:
             InputError: The history is too short to learn from.
         """
         config = config or ValueConfig()
-        return cls.learn(training_rows(log, as_of_ms, config), log, as_of_ms, config, seed, progress)
+        return cls.learn(training_rows(log, as_of_ms, config), log, as_of_ms, horizons_days, config, seed, progress)
 
     @classmethod
     def learn(
@@ -110,6 +111,7 @@ class ValueModel:
         rows: Rows,
         log: OrderLog,
         as_of_ms: int,
+        horizons_days: Sequence[int],
         config: ValueConfig,
         seed: int,
         progress: Callable[[int, int], None] | None = None,
@@ -122,7 +124,7 @@ class ValueModel:
                 progress(member + 1, config.members)
         summaries = summarise(log, as_of_ms)
         model = cls(as_of_ms, Lifetime.fit(summaries, Money.ALL), members)
-        for horizon in HORIZON_DAYS.values():
+        for horizon in horizons_days:
             expected, worth = model.lifetime.orders(summaries, horizon), model.lifetime.order_cents(summaries)
             orders, cents = model._unscaled(summaries, horizon)
             of_orders = float(expected.sum() / orders.sum())
@@ -134,7 +136,7 @@ class ValueModel:
         """Expectations for customers as of an instant, which need not be the one of the fit.
 
         Raises:
-            ConfigError: The horizon is not one of ``HORIZON_DAYS``.
+            ConfigError: The horizon is not one of those of the fit.
         """
         if horizon_days not in self.levels:
             known = ", ".join(str(days) for days in self.levels)
@@ -146,9 +148,17 @@ class ValueModel:
     def _unscaled(self, summaries: Summaries, horizon_days: int) -> tuple[Floats, Floats]:
         expected, worth = self.lifetime.orders(summaries, horizon_days), self.lifetime.order_cents(summaries)
         inputs = _inputs(summaries, self.lifetime, expected, worth, horizon_days)
-        factors = np.stack([member.factors(inputs) for member in self.members])
+        factors = self._ensemble.factors(inputs)
         orders = expected * factors[:, :, 0]
         return orders.mean(axis=0), (orders * worth * factors[:, :, 1]).mean(axis=0)
+
+    @cached_property
+    def _ensemble(self) -> Ensemble:
+        return Ensemble.of(self.members)
+
+    def prepare(self) -> None:
+        """Make what answering needs, so that the first question is answered as soon as the others."""
+        _ = self._ensemble
 
     def save(self, folder: Path) -> None:
         """JSON and safetensors in ``folder``."""
@@ -205,4 +215,4 @@ def _inputs(summaries: Summaries, lifetime: Lifetime, expected: Floats, worth: F
     return np.column_stack([summaries.features, alive, rate, np.log(worth), horizon])
 
 
-__all__ = ["HORIZON_DAYS", "ValueConfig", "ValueModel", "Values", "training_rows"]
+__all__ = ["ValueConfig", "ValueModel", "Values", "training_rows"]

@@ -25,7 +25,7 @@ from training.intent.value_loss import gamma_sum_nll, negative_binomial_nll
 Floats = NDArray[np.float64]
 
 #: Features are cut at so many standard deviations: whoever is further out is not extrapolated to.
-_CUT = 4.0
+CUT = 4.0
 
 
 class NetworkConfig(BaseModel):
@@ -138,7 +138,7 @@ class ValueNetwork(nn.Module):
 
     def standardised(self, features: Tensor) -> Tensor:
         """(n, d) float32 features around zero, cut."""
-        return ((features - self.mean) / self.scale).clamp(-_CUT, _CUT)
+        return ((features - self.mean) / self.scale).clamp(-CUT, CUT)
 
     def forward(self, z: Tensor) -> Tensor:
         """(n, 2) logarithms of the factors, from standardised features (n, d)."""
@@ -169,4 +169,4 @@ def _single(values: Floats) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
-__all__ = ["NetworkConfig", "Rows", "ValueNetwork"]
+__all__ = ["CUT", "NetworkConfig", "Rows", "ValueNetwork"]

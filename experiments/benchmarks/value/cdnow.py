@@ -152,7 +152,7 @@ def _answers(
     prepared = time.perf_counter() - began
     answers[NETWORK] = {days: [] for days in HORIZONS_DAYS}
     for done, seed in enumerate(seeds):
-        network = ValueModel.learn(rows, log, origin, config, seed)
+        network = ValueModel.learn(rows, log, origin, HORIZONS_DAYS, config, seed)
         for days in HORIZONS_DAYS:
             values = network.predict(summaries, days)
             answers[NETWORK][days].append(Answer(values.orders, values.cents / 100))

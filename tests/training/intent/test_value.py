@@ -11,6 +11,7 @@ from training.intent.order_summaries import DAY_MS, OrderLog, outcomes, summaris
 from training.intent.value import ValueConfig, ValueModel, training_rows
 from training.intent.value_network import NetworkConfig
 
+_HORIZONS = (30, 90, 180)
 _CONFIG = ValueConfig(
     step_days=40,
     windows_days=(30, 90),
@@ -42,7 +43,7 @@ def log() -> OrderLog:
 
 @pytest.fixture(scope="module")
 def model(log: OrderLog) -> ValueModel:
-    return ValueModel.fit(log, 300 * DAY_MS, _CONFIG, seed=1)
+    return ValueModel.fit(log, 300 * DAY_MS, _HORIZONS, _CONFIG, seed=1)
 
 
 def test_silence_of_the_regular_is_understood(log: OrderLog, model: ValueModel) -> None:
@@ -56,7 +57,7 @@ def test_silence_of_the_regular_is_understood(log: OrderLog, model: ValueModel) 
 
 def test_totals_are_those_of_the_probability_model(log: OrderLog, model: ValueModel) -> None:
     summaries = summarise(log, model.as_of_ms)
-    for days in (30, 90, 180):
+    for days in _HORIZONS:
         expected, values = model.lifetime.orders(summaries, days), model.predict(summaries, days)
         assert values.orders.sum() == pytest.approx(expected.sum(), rel=1e-6)
         # The worth of orders is that of the probability model, in the mean over the network's orders.
@@ -70,7 +71,7 @@ def test_the_future_is_not_read(log: OrderLog, model: ValueModel) -> None:
         np.r_[known.ts_ms, model.as_of_ms + np.arange(50) * DAY_MS],
         np.r_[known.cents, np.full(50, 10**6)],
     )
-    again = ValueModel.fit(planted, model.as_of_ms, _CONFIG, seed=1)
+    again = ValueModel.fit(planted, model.as_of_ms, _HORIZONS, _CONFIG, seed=1)
     for days in (30, 180):
         ours, theirs = (m.predict(summarise(log, model.as_of_ms), days) for m in (model, again))
         np.testing.assert_array_equal(ours.orders, theirs.orders)
@@ -96,4 +97,4 @@ def test_what_cannot_be_answered_is_refused(log: OrderLog, model: ValueModel) ->
     with pytest.raises(ConfigError, match="30, 90, 180"):
         model.predict(summarise(log, model.as_of_ms), 45)
     with pytest.raises(InputError, match="longer history"):
-        ValueModel.fit(log, 80 * DAY_MS, _CONFIG)
+        ValueModel.fit(log, 80 * DAY_MS, _HORIZONS, _CONFIG)
