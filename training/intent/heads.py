@@ -63,7 +63,7 @@ class Head:
         added = np.bincount(number, contributions, len(columns))
         strongest = np.argsort(-np.abs(added), kind="stable")[:most].tolist()
         moved = [Moved(columns[at], _plain(user[columns[at]]), float(added[at])) for at in strongest]
-        return self.judged.chance(log_odds, lambda segment: _belongs(user, segment)), moved
+        return self.judged.chance(log_odds, lambda segment: belongs(user, segment)), moved
 
     def prepare(self) -> None:
         """Make what answering needs, so that the first question is answered as soon as the others."""
@@ -142,7 +142,8 @@ def members(users: pd.DataFrame, segment: str) -> NDArray[np.bool_]:
     return np.asarray(users[column].astype(object).to_numpy() == value, dtype=bool)
 
 
-def _belongs(user: Mapping[str, Any], segment: str) -> bool:
+def belongs(user: Mapping[str, Any], segment: str) -> bool:
+    """``members`` of one user, given as values by column."""
     column, _, value = segment.partition(IS)
     return segment == OVERALL or user[column] == value
 
@@ -164,4 +165,4 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-__all__ = ["IS", "Head", "Moved", "UserIntent", "members", "segments_of"]
+__all__ = ["IS", "Head", "Moved", "UserIntent", "belongs", "members", "segments_of"]
