@@ -121,6 +121,7 @@ def compare(engine: Engine, dataset: Dataset, experiment: Experiment, notify: No
         intents=experiment.intents,
         predictors=experiment.predictors,
         session_intents=experiment.session_intents,
+        values=experiment.values,
     )
     seconds = dict(trained.seconds)
     started = time.perf_counter()

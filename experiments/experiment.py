@@ -19,6 +19,7 @@ from training.blend import Blend
 from training.configured import config_error
 from training.intent.fit import PREDICTORS, build_predictors
 from training.intent.targets import Target
+from training.intent.value_targets import ValueTarget
 from training.recommender import model_class
 from training.session.outcomes import SessionTarget
 
@@ -52,6 +53,7 @@ class Experiment(BaseModel):
         predictors: What predicts them, by name: ``{predictor: NAME, hyper-parameters}``. The best on users that it has
             not learned from is served; in the label window the others are judged against the first.
         session_intents: What is predicted of sessions: ``{name, events, absent, with_cart}`` each; none if absent.
+        values: What is expected of customers, orders and money: ``{name, horizon_days}`` each; none if absent.
         policy: Configuration of the registered bundles' policy.
     """
 
@@ -72,6 +74,7 @@ class Experiment(BaseModel):
     intents: tuple[Target, ...] = ()
     predictors: dict[str, dict[str, Any]] = {name: dict(each) for name, each in PREDICTORS.items()}
     session_intents: tuple[SessionTarget, ...] = ()
+    values: tuple[ValueTarget, ...] = ()
     policy: dict[str, Any] = {}
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200)
@@ -112,6 +115,11 @@ class Experiment(BaseModel):
         for name in self.register_ or ():
             if name not in self.arms or "model" not in self.arms[name]:
                 raise ConfigError("register", "must be arms with a model", name)
+        # ``POST /intent`` is asked about targets of all kinds by their names alone.
+        targets = [each.name for each in (*self.intents, *self.session_intents, *self.values)]
+        if twice := next((each for each in targets if targets.count(each) > 1), None):
+            fields = "intents, session_intents, values"
+            raise ConfigError(fields, "must have different names", twice, "rename one")
         try:
             PolicyConfig.model_validate(self.policy).checked()
         except ValidationError as error:

@@ -37,6 +37,12 @@ SPLITS: dict[str, dict[str, Any]] = {
 
 SIMULATED_HORIZON_DAYS = 14
 
+#: What customers of each source are worth is predicted over; none where the log is too short or nothing has a price.
+VALUES: dict[str | None, list[dict[str, Any]]] = {
+    None: [{"name": "value_30d", "horizon_days": 30}],
+    "online_retail": [{"name": "value_90d", "horizon_days": 90}],
+}
+
 
 def standard_experiment(
     name: str, dataset: Path, source: str | None, *, seed: int, control: str = CONTROL
@@ -48,6 +54,7 @@ def standard_experiment(
     intents: dict[str, Any] = {"intents": [target.model_dump(mode="json") for target in TARGETS]}
     if Dataset.open(dataset).order_within_session:
         intents["session_intents"] = [target.model_dump(mode="json") for target in SESSION_TARGETS]
+    intents["values"] = VALUES.get(source, [])
     return make_experiment(name=name, data=dataset, control=control, arms=arms, seed=seed, **intents, **split)
 
 

@@ -20,6 +20,7 @@ from serving.policy import PolicyConfig
 from training.blend import Blend
 from training.bundle import save_bundle
 from training.intent.heads import UserIntent
+from training.intent.values import CustomerValues
 from training.recommender import Curve, Recommender
 from training.registry import register_bundle, set_alias
 from training.session.intent import SessionIntent
@@ -67,7 +68,8 @@ def track(
                     snapshot = comparison.trained.snapshot
                     contest = comparison.trained.contest
                     heads = (None if contest is None else contest.won, comparison.trained.session)
-                    versions[name], _ = register_arm(nested, name, model, snapshot, policy, tags, *heads)
+                    worth = comparison.trained.values
+                    versions[name], _ = register_arm(nested, name, model, snapshot, policy, tags, *heads, values=worth)
         _log_verdicts(parent, comparison, experiment)
     if versions:
         # Without users of the deciding group there is no metric, and any arm is as good as the other.
@@ -134,12 +136,15 @@ def register_arm(
     tags: Mapping[str, str],
     intent: UserIntent | None = None,
     session: SessionIntent | None = None,
+    *,
+    values: CustomerValues | None = None,
 ) -> tuple[int, str]:
     """Make a bundle of a fitted model and register it; returns the version's number and the bundle's digest."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bundle"
         blend = as_blend(name, model, snapshot)
-        bundle = save_bundle(folder, blend, snapshot, arm=name, policy=policy, intent=intent, session=session)
+        learned: dict[str, Any] = {"intent": intent, "session": session, "values": values}
+        bundle = save_bundle(folder, blend, snapshot, arm=name, policy=policy, **learned)
         users = [str(user_id) for user_id in snapshot.users.ids[:3]]
         all_tags = {**tags, "as_of": iso(snapshot.as_of_ms)}
         version = register_bundle(opened, folder, digest=bundle.digest, example_users=users, tags=all_tags)

@@ -33,6 +33,7 @@ from features.together import Together
 from training.bestsellers import Bestsellers
 from training.blend import Blend
 from training.intent.heads import UserIntent
+from training.intent.values import CustomerValues
 from training.recommender import model_class
 from training.session.intent import SessionIntent
 
@@ -41,6 +42,7 @@ FORMAT = 2
 ABOUT = "bundle.json"
 
 _KNOWN, _SEGMENTS, _INTENT, _SESSION, _TOGETHER = "known", "segments.json", "intent", "session", "together"
+_VALUES = "values"
 
 #: Users whose answers are recorded when the bundle is made and compared when it is loaded to serve.
 RECORDED_USERS = 20
@@ -65,6 +67,7 @@ class Bundle:
         segments: The rules of the snapshot's segments, perhaps none.
         intent: What users are about to do, as far as that was learned.
         session: What will still happen in a session, as far as that was learned.
+        values: What customers will be worth, as far as that was learned.
         together: What was bought together; None in a bundle of a snapshot without it.
         recorded: Requests and the answers that the offline path gave to them.
         digest: sha256 over ``about`` and the canonical content of the folder's other files.
@@ -81,6 +84,7 @@ class Bundle:
     segments: Segments = field(default_factory=lambda: Segments([]))
     intent: UserIntent | None = None
     session: SessionIntent | None = None
+    values: CustomerValues | None = None
     together: Together | None = None
 
     @property
@@ -235,6 +239,7 @@ class Bundle:
             segments=Segments.from_json(json.loads((folder / _SEGMENTS).read_text(encoding="utf-8"))),
             intent=UserIntent.load(folder / _INTENT) if (folder / _INTENT).is_dir() else None,
             session=SessionIntent.load(folder / _SESSION) if (folder / _SESSION).is_dir() else None,
+            values=CustomerValues.load(folder / _VALUES) if (folder / _VALUES).is_dir() else None,
             together=Together.load(folder / _TOGETHER) if (folder / _TOGETHER).is_dir() else None,
         )
 
@@ -248,6 +253,7 @@ def save_bundle(
     policy: Mapping[str, Any],
     intent: UserIntent | None = None,
     session: SessionIntent | None = None,
+    values: CustomerValues | None = None,
 ) -> Bundle:
     """Write a bundle of a blend fitted on ``snapshot`` and read it back.
 
@@ -258,6 +264,7 @@ def save_bundle(
         policy: Configuration of the policy.
         intent: Heads that were fitted as of the snapshot's instant.
         session: Fitted on the same snapshot.
+        values: Fitted as of the snapshot's instant.
     """
     folder.mkdir(parents=True)
     blend.save(folder / "blend")
@@ -280,6 +287,8 @@ def save_bundle(
         intent.save(folder / _INTENT)
     if session is not None:
         session.save(folder / _SESSION)
+    if values is not None:
+        values.save(folder / _VALUES)
     about = {
         "format": FORMAT,
         "arm": arm,

@@ -32,7 +32,10 @@ from features.snapshot import Snapshot, build_snapshot
 from features.split import Labelled, Moment, ask
 from training.blend import Blend
 from training.intent.fit import PREDICTORS, Contest, Specifications, fit_user_intent
+from training.intent.fit_values import fit_values
 from training.intent.targets import Target
+from training.intent.value_targets import ValueTarget
+from training.intent.values import CustomerValues
 from training.recommender import Curve, Recommender, TrainingSet, model_class
 from training.session.intent import SessionIntent
 from training.session.outcomes import SessionTarget
@@ -60,6 +63,7 @@ class Trained:
         seconds: By stage.
         contest: Heads of what users are about to do, by every predictor, if any were asked for.
         session: The same of sessions.
+        values: What customers will be worth, if that was asked for.
     """
 
     snapshot: Snapshot
@@ -71,6 +75,7 @@ class Trained:
     seconds: dict[str, float] = field(default_factory=dict)
     contest: Contest | None = None
     session: SessionIntent | None = None
+    values: CustomerValues | None = None
 
 
 def build_models(specifications: Mapping[str, Mapping[str, Any]]) -> dict[str, Recommender]:
@@ -106,6 +111,7 @@ def train(
     intents: Sequence[Target] = (),
     predictors: Specifications = PREDICTORS,
     session_intents: Sequence[SessionTarget] = (),
+    values: Sequence[ValueTarget] = (),
 ) -> Trained:
     """Decide on ``[as_of - horizon, as_of)``, then fit everything as of ``as_of``.
 
@@ -117,10 +123,11 @@ def train(
         segments: Rules of segments; with them, also without any, models may group users by segment.
         intents, predictors: What shall be predicted of users, and by what, see ``training.intent.fit``.
         session_intents: What shall be predicted of sessions, see ``training.session.intent``.
+        values: Over which horizons orders and money shall be predicted, see ``training.intent.fit_values``.
 
     Raises:
-        ConfigError: There is not a whole label window of data before ``as_of``, a rule cannot be read, or sessions are
-            asked about where the data carries no order inside a visit.
+        ConfigError: There is not a whole label window of data before ``as_of``, a rule cannot be read, sessions are
+            asked about where the data carries no order inside a visit, or too little was ordered to learn values from.
         LeakageError: A tripwire fired: models, features or data know what they cannot know.
     """
     tell = notify or (lambda stage, done, of, metrics: None)
@@ -160,8 +167,12 @@ def train(
     if session_intents:
         with _timed(seconds, "fit_session_intent"):
             session = SessionIntent(session_intents).fit(snapshot, partial(tell, "session intent"))
+    worth = None
+    if values:
+        with _timed(seconds, "fit_values"):
+            worth = fit_values(engine, dataset, as_of_ms, values, notify=tell)
     curves = {name: model.curve for name, model in decided.items() if model.curve is not None}
-    return Trained(snapshot, final, early, decided, asked.quiet, curves, seconds, contest, session)
+    return Trained(snapshot, final, early, decided, asked.quiet, curves, seconds, contest, session, worth)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ def test_a_file_round_trips(tmp_path: Path) -> None:
             {"name": "buyers", "where": "frequency > 0"},
             {"name": "often", "where": "1 < 2", "parent": "buyers"},
         ],
+        intents=[{"name": "buy_7d", "events": ["purchase"], "horizon_days": 7}],
+        values=[{"name": "value_90d", "horizon_days": 90}, {"name": "value_30d", "horizon_days": 30}],
     )
     text = yaml.safe_dump(full.model_dump(mode="json", by_alias=True), sort_keys=False)
     assert written(tmp_path, text) == full.model_copy(update={"data": tmp_path / "shop"})
@@ -123,6 +125,21 @@ def test_without_a_blend_all_models_but_the_control_are_registered() -> None:
         ({"segments": [{"name": "x"}]}, "experiment: segments.where is not usable: field required"),
         ({"segments": [{"name": "x", "where": "1 < 2", "if": 1}]}, "experiment: segments.if is not a known key"),
         ({"segments": {"name": "x"}}, "experiment: segments"),
+        ({"values": [{"name": "v"}]}, "experiment: values.* field required"),
+        ({"values": [{"name": "v", "horizon_days": 0}]}, "experiment: values.*horizon_days is not usable"),
+        ({"values": [{"name": "v", "horizon_days": 7.5}]}, "experiment: values.*horizon_days is not usable"),
+        ({"values": [{"name": "v", "horizon_days": 7, "events": []}]}, "values.*events is not a known key"),
+        (
+            {"values": [{"name": "v", "horizon_days": days} for days in (7, 30)]},
+            "must have different names, received 'v'",
+        ),
+        (
+            {
+                "intents": [{"name": "v", "events": ["purchase"], "horizon_days": 7}],
+                "values": [{"name": "v", "horizon_days": 7}],
+            },
+            "intents, session_intents, values must have different names, received 'v'; rename one",
+        ),
         ({"policy": {"off": ["L1"]}}, "policy.off must not name L1 or L4"),
         ({"policy": {"on": []}}, "policy: on is not a known key"),
         ({"arms": {**ARMS, "a": {}}}, "arms.a must have either model or recommendations"),
