@@ -21,15 +21,16 @@ def serve(
     from experiments.terminal import terminal
     from features.errors import NotFoundError
     from serving import server
-    from training.registry import champion_folder
+    from training.registry import champion
 
     console = terminal()
     try:
-        folder = bundle or champion_folder()
+        folder, version = (bundle, None) if bundle else champion()
     except NotFoundError as missing:
-        folder = None
+        folder, version = None, None
         console.print(f"no champion yet: {missing}; events are accepted, /readyz says 503", style="yellow")
-    with server.start(host, port, bundle=folder, state_url=state_url(state), workers=workers) as running:
+    url = state_url(state)
+    with server.start(host, port, bundle=folder, state_url=url, workers=workers, version=version) as running:
         console.print(f"serving at {running.url}, log in {running.log}")
         status = running.wait()
     if status:

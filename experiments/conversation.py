@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.compare import Comparison
 from serving import server
-from training.registry import champion_folder
+from training.registry import champion
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,9 @@ def talk(comparison: Comparison, state: Path, port: int = 0) -> Iterator[Convers
     asked, snapshot = comparison.asked, comparison.trained.snapshot
     hot, live = (str(user_id) for user_id in asked.histories.user_ids[asked.groups == "hot"][:2])
     told = {name: str(snapshot.user_matrix[name].mode().iloc[0]) for name in snapshot.attributes}
-    with server.start("127.0.0.1", port, bundle=champion_folder(), state_url=f"sqlite:///{state}") as running:
+    folder, version = champion()
+    url = f"sqlite:///{state}"
+    with server.start("127.0.0.1", port, bundle=folder, state_url=url, version=version) as running:
         for title, question in (
             ("A cold user, known by attributes only", {"user_id": "somebody-new", "k": 5, "attributes": told}),
             ("A hot user, known by past behaviour", {"user_id": hot, "k": 5}),

@@ -29,6 +29,7 @@ from features.errors import ConflictError, InputError, StellarError
 from features.schema import IDENTITY, NEEDS_ITEM, EventType
 from serving.freshness import Ages
 from serving.rows import LiveEvent
+from serving.value_answer import PredictedValue
 
 #: Bytes of a request's body at most.
 MAX_BODY = 1024 * 1024
@@ -268,7 +269,9 @@ class IntentAnswer(BaseModel):
     personalised: bool = Field(description="false of whoever refuses it: nothing is computed then.")
     targets: list[PredictedTarget]
     session: SessionNow | None = Field(description="null between sessions, and where session intent was not learned.")
+    values: list[PredictedValue] = Field(description="Empty where customers' value was not learned.")
     bundle_digest: str
+    model_version: int | None = Field(description="As registered; null if the bundle was served from a folder.")
     as_of_ms: int = Field(description="The snapshot's instant, at which the heads were fitted.")
     served_ms: int
 

@@ -1,5 +1,5 @@
 """What a person is about to do: the heads of users asked about the row as it is now, those of sessions after the last
-event."""
+event, those of customers' value about all orders."""
 
 from __future__ import annotations
 
@@ -8,30 +8,36 @@ from serving.contracts import IntentAnswer, IntentReason, PredictedTarget, Reque
 from serving.profile import current
 from serving.rows import Seen
 from serving.session import session_now
+from serving.value import values_now
 from training.bundle import Bundle
 from training.intent.heads import Head
 
 
-def intent(user_id: str, targets: list[str] | None, seen: Seen, bundle: Bundle, now_ms: int) -> IntentAnswer:
-    """The chance of every target, or of those that are named.
+def intent(
+    user_id: str, targets: list[str] | None, seen: Seen, bundle: Bundle, now_ms: int, model_version: int | None = None
+) -> IntentAnswer:
+    """The chance of every target and every value, or of those that are named.
 
     A chance whose contract did not hold for the person's segment is left out: the rank says what is left.
 
     Args:
         seen: What the state has of the person since the bundle's snapshot and before ``now_ms``.
+        model_version: Under which the bundle is registered, if it is.
 
     Raises:
         NotFoundError: The bundle has no heads of any kind, or knows nothing of single users.
         RequestError: A target is unknown (422), or nobody has ever heard of this user (404).
     """
-    if bundle.intent is None and bundle.session is None:
-        mend = "compare again with `intents` or `session_intents` in the experiment"
+    if bundle.intent is None and bundle.session is None and bundle.values is None:
+        mend = "compare again with `intents`, `session_intents` or `values` in the experiment"
         raise NotFoundError("bundle", "must hold heads of intent", mend=mend)
     heads = {} if bundle.intent is None else bundle.intent.heads
     of_session = () if bundle.session is None else [target.name for target in bundle.session.targets]
+    of_value = () if bundle.values is None else tuple(bundle.values.heads)
+    names = (*heads, *of_session, *of_value)
     for place, name in enumerate(targets or ()):
-        if name not in heads and name not in of_session:
-            known = ", ".join((*heads, *of_session))
+        if name not in names:
+            known = ", ".join(names)
             raise RequestError(422, f"targets.{place}", "must be a target", name, f"choose from {known}")
     now = current(user_id, seen, bundle, now_ms)
     asked = [heads[name] for name in dict.fromkeys(targets or heads) if name in heads]
@@ -43,7 +49,9 @@ def intent(user_id: str, targets: list[str] | None, seen: Seen, bundle: Bundle, 
         personalised=now is not None,
         targets=[] if now is None else [_predicted(head, now.row) for head in asked],
         session=session,
+        values=[] if now is None else values_now(now, targets, bundle, now_ms),
         bundle_digest=bundle.digest,
+        model_version=model_version,
         as_of_ms=bundle.as_of_ms,
         served_ms=now_ms,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,11 +114,13 @@ class Current:
         row: As a user matrix would have it.
         past: What the snapshot knows of the events of each of the person's ids.
         events: Those since the snapshot.
+        orders: All, (instant, cents) each; an order that goes on is one.
     """
 
     row: dict[str, Any]
     past: list[Histories]
     events: list[LiveEvent]
+    orders: list[tuple[int, int]]
 
 
 def current(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> Current | None:
@@ -130,7 +132,12 @@ def current(user_id: str, seen: Seen, bundle: Bundle, now_ms: int) -> Current | 
     if Purpose.PERSONALISATION not in person.consents.purposes:
         return None
     read = _Read.of(person, seen, bundle, now_ms)
-    return Current(read.row, [person.did[one] for one in person.ids if one in person.trusted], read.events)
+    past = [person.did[one] for one in person.ids if one in person.trusted]
+    orders = [
+        (max(part[0] for part in parts), sum(part[3] for part in parts))
+        for parts in _order_parts(person, read.events).values()
+    ]
+    return Current(read.row, past, read.events, orders)
 
 
 @dataclass(frozen=True)
@@ -271,8 +278,8 @@ def _features(
     return (own.with_visitors(others) if others else own).row(now_ms, person.known.population, bundle.items)
 
 
-def _orders(person: _Person, events: Iterable[LiveEvent]) -> list[PlacedOrder]:
-    """Newest first; an order that goes on is one."""
+def _order_parts(person: _Person, events: Iterable[LiveEvent]) -> Mapping[str, Sequence[tuple[int, int, int, int]]]:
+    """By an order's name: instant, lines, units and cents of what the snapshot knew of it, and of each line since."""
     lines: defaultdict[str, list[tuple[int, int, int, int]]] = defaultdict(list)
     for one in person.ids:
         if one in person.trusted:
@@ -283,6 +290,11 @@ def _orders(person: _Person, events: Iterable[LiveEvent]) -> list[PlacedOrder]:
             told: Mapping[str, Any] = event._asdict()
             pieces = units(told)
             lines[order_key(told)].append((event.ts, 1, pieces, pieces * (whole(told, Columns.UNIT_PRICE_CENTS) or 0)))
+    return lines
+
+
+def _orders(person: _Person, events: Iterable[LiveEvent]) -> list[PlacedOrder]:
+    """Newest first; an order that goes on is one."""
     orders = [
         PlacedOrder(
             order_id=name[1:] if name.startswith("#") else None,
@@ -291,7 +303,7 @@ def _orders(person: _Person, events: Iterable[LiveEvent]) -> list[PlacedOrder]:
             units=sum(part[2] for part in parts),
             cents=sum(part[3] for part in parts),
         )
-        for name, parts in lines.items()
+        for name, parts in _order_parts(person, events).items()
     ]
     return sorted(orders, key=lambda order: (-order.ts, order.order_id or ""))[:LISTED]
 

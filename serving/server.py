@@ -29,6 +29,7 @@ from serving.state import State
 
 SERVICE_NAME = "stellar"
 BUNDLE_VARIABLE = "STELLAR_BUNDLE"
+VERSION_VARIABLE = "STELLAR_VERSION"
 STATE_VARIABLE = "STELLAR_STATE"
 LAUNCHER_VARIABLE = "STELLAR_LAUNCHER"
 
@@ -84,7 +85,9 @@ class RunningServer:
         self.stop()
 
 
-def start(host: str, port: int, *, bundle: Path | None, state_url: str, workers: int = 1) -> RunningServer:
+def start(
+    host: str, port: int, *, bundle: Path | None, state_url: str, workers: int = 1, version: int | None = None
+) -> RunningServer:
     """Start the service and wait until it answers.
 
     Args:
@@ -94,6 +97,7 @@ def start(host: str, port: int, *, bundle: Path | None, state_url: str, workers:
             is none, it starts all the same: it accepts events and says at ``/readyz`` what is missing.
         state_url: Where events and impressions are kept.
         workers: Processes that answer.
+        version: The number under which ``bundle`` is registered, if it is: answers tell it.
 
     Raises:
         ConfigError: The port is in use, the host is unknown, or the state's URL is not usable.
@@ -119,6 +123,7 @@ def start(host: str, port: int, *, bundle: Path | None, state_url: str, workers:
     }
     if bundle is not None:
         environment[BUNDLE_VARIABLE] = str(bundle.resolve())
+        environment[VERSION_VARIABLE] = "" if version is None else str(version)
     code = str(Path(__file__).resolve().parents[1])
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:stellar", "--working-dir", code]
     command += ["--host", address, "--port", str(port)]
@@ -230,6 +235,7 @@ __all__ = [
     "LAUNCHER_VARIABLE",
     "SERVICE_NAME",
     "STATE_VARIABLE",
+    "VERSION_VARIABLE",
     "RunningServer",
     "ServerError",
     "default_state_url",

@@ -60,11 +60,15 @@ class Backend:
     """What one worker answers from: the state, the champion or why there is none, and the clock in epoch milliseconds.
 
     Without a champion it accepts events, but recommends nothing.
+
+    Attributes:
+        version: The number under which the champion is registered; None if the bundle came from a folder.
     """
 
     state: State
     bundle: Bundle | StellarError
     clock: Callable[[], int] = _now_ms
+    version: int | None = None
 
     @classmethod
     def from_environment(cls) -> Backend:
@@ -78,13 +82,16 @@ class Backend:
         from training.bundle import Bundle
 
         try:
-            bundle = Bundle.load(_bundle_folder())
+            folder, version = _bundle_folder()
+            bundle = Bundle.load(folder)
             bundle.check_recorded()
             if bundle.known is not None:
                 bundle.known.prepare()
             if bundle.intent is not None:
                 bundle.intent.prepare()
-            return cls(state, bundle)
+            if bundle.values is not None:
+                bundle.values.prepare()
+            return cls(state, bundle, version=version)
         except StellarError as problem:
             _log.warning("no champion: %s", problem)
             return cls(state, problem)
@@ -152,7 +159,7 @@ class Backend:
         # Of somebody whom the snapshot does not know, one impression tells that they were ever shown anything.
         known = bundle.known is not None and asked.user_id in bundle.known.ids
         seen, now_ms = self._seen(asked.user_id, bundle, 0 if known else 1)
-        return intent(asked.user_id, asked.targets, seen, bundle, now_ms)
+        return intent(asked.user_id, asked.targets, seen, bundle, now_ms, self.version)
 
     def related(self, asked: RelatedRequest) -> tuple[RelatedAnswer, list[Impression]]:
         """What goes with an item or a cart; what it shows to somebody is for the caller to record.
@@ -289,12 +296,14 @@ class Readiness:
         await (self._api if ours else self._app)(scope, receive, send)
 
 
-def _bundle_folder() -> Path:
+def _bundle_folder() -> tuple[Path, int | None]:
+    """Where the bundle lies, and under which number it is registered, if it is."""
     if folder := os.environ.get(server.BUNDLE_VARIABLE):
-        return Path(folder)
-    from training.registry import champion_folder
+        number = os.environ.get(server.VERSION_VARIABLE)
+        return Path(folder), int(number) if number else None
+    from training.registry import champion
 
-    return champion_folder()
+    return champion()
 
 
 def _links(bundle: Bundle) -> Links:

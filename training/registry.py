@@ -127,7 +127,13 @@ def versions(*, name: str = POLICY) -> list[Version]:
 
 def champion_folder(*, name: str = POLICY) -> Path:
     """The champion's bundle as a local folder; NotFoundError if there is no champion."""
-    return bundle_folder(alias_version("champion", name=name))
+    return champion(name=name)[0]
+
+
+def champion(*, name: str = POLICY) -> tuple[Path, int]:
+    """``champion_folder`` and the champion's number."""
+    version = alias_version("champion", name=name)
+    return bundle_folder(version), version.number
 
 
 def bundle_folder(version: Version) -> Path:
@@ -195,6 +201,7 @@ __all__ = [
     "Version",
     "alias_version",
     "bundle_folder",
+    "champion",
     "champion_folder",
     "get_version",
     "register_bundle",

@@ -304,6 +304,12 @@ def test_openapi_documents_all_routes_with_their_errors(api: Api) -> None:
     assert set(schemas["Ages"]["required"]) == {"snapshot", "history", "live", "attributes"}
     assert all(told["description"] for told in schemas["Ages"]["properties"].values())
     assert schemas["Freshness"]["enum"] == ["fresh", "stale", "missing"]
+    answer, value = schemas["IntentAnswer"], schemas["PredictedValue"]
+    assert answer["properties"]["values"]["items"] == {"$ref": "#/components/schemas/PredictedValue"}
+    assert {"values", "model_version"} <= set(answer["required"])
+    for name in ("expected_orders", "expected_cents", "rank_only_because"):
+        assert {"type": "null"} in value["properties"][name]["anyOf"] and value["properties"][name]["description"]
+    assert set(schemas["ValueReason"]["required"]) == {"feature", "value", "log_value"}
     references = {text.split('"')[0] for text in json.dumps(document).split("#/components/schemas/")[1:]}
     assert references <= set(schemas)
 
