@@ -116,7 +116,8 @@ class Experiment(BaseModel):
             if name not in self.arms or "model" not in self.arms[name]:
                 raise ConfigError("register", "must be arms with a model", name)
         # ``POST /intent`` is asked about targets of all kinds by their names alone.
-        targets = [each.name for each in (*self.intents, *self.session_intents, *self.values)]
+        targets = [each.name for each in self.intents]
+        targets += [each.name for each in self.session_intents] + [each.name for each in self.values]
         if twice := next((each for each in targets if targets.count(each) > 1), None):
             fields = "intents, session_intents, values"
             raise ConfigError(fields, "must have different names", twice, "rename one")
