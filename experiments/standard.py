@@ -42,6 +42,8 @@ VALUES: dict[str | None, list[dict[str, Any]]] = {
     None: [{"name": "value_30d", "horizon_days": 30}],
     "online_retail": [{"name": "value_90d", "horizon_days": 90}],
 }
+#: Of fewer events, hardly anybody orders twice.
+VALUE_EVENTS = 25_000
 
 
 def standard_experiment(
@@ -52,10 +54,12 @@ def standard_experiment(
     arms["transformer"]["seed"] = seed
     split = SPLITS.get(source, {}) if source else {"horizon_days": SIMULATED_HORIZON_DAYS}
     intents: dict[str, Any] = {"intents": [target.model_dump(mode="json") for target in TARGETS]}
-    if Dataset.open(dataset).order_within_session:
+    opened = Dataset.open(dataset)
+    if opened.order_within_session:
         intents["session_intents"] = [target.model_dump(mode="json") for target in SESSION_TARGETS]
-    intents["values"] = VALUES.get(source, [])
+    if opened.info["tables"]["events"]["accepted"] >= VALUE_EVENTS:
+        intents["values"] = VALUES.get(source, [])
     return make_experiment(name=name, data=dataset, control=control, arms=arms, seed=seed, **intents, **split)
 
 
-__all__ = ["ARMS", "CONTROL", "SIMULATED_HORIZON_DAYS", "standard_experiment"]
+__all__ = ["ARMS", "CONTROL", "SIMULATED_HORIZON_DAYS", "VALUES", "standard_experiment"]

@@ -7,6 +7,7 @@ import pytest
 from experiments.compare import compare
 from experiments.experiment import make_experiment
 from experiments.promote import promote
+from experiments.standard import VALUES, standard_experiment
 from experiments.tracked import track
 from features.dataset import Dataset
 from features.engine import Engine
@@ -28,8 +29,9 @@ def test_declared_values_are_served_under_the_version_that_is_promoted(
         horizon_days=14,
         control="popular",
         arms={"popular": {"model": "bestsellers", "by": []}, "history": {"model": "history"}},
-        values=[{"name": "value_20d", "horizon_days": 20}],
+        values=VALUES[None],
     )
+    assert experiment.values == standard_experiment("standard", shop_data.folder, None, seed=0).values != ()
     with Engine.duckdb(threads=1) as engine:
         comparison = compare(engine, shop_data, experiment)
         assert comparison.trained.seconds["fit_values"] > 0
@@ -39,13 +41,13 @@ def test_declared_values_are_served_under_the_version_that_is_promoted(
         log, ids = order_log(read_orders(engine, shop_data, comparison.trained.snapshot.as_of_ms))
     bundle = backend.champion()
     assert isinstance(bundle, Bundle) and bundle.values is not None and backend.version == version
-    assert list(bundle.values.heads) == ["value_20d"] and bundle.values.heads["value_20d"].judgements
+    assert list(bundle.values.heads) == ["value_30d"] and bundle.values.heads["value_30d"].judgements
     summaries = summarise(log, bundle.as_of_ms)
-    known = bundle.values.model.predict(summaries, 20)
+    known = bundle.values.model.predict(summaries, 30)
     assert bundle.values.model.as_of_ms == bundle.as_of_ms and len(known.cents) > 500
     fitted = comparison.trained.values
     assert fitted is not None
-    assert fitted.model.predict(summaries, 20).cents.tolist() == known.cents.tolist()
+    assert fitted.model.predict(summaries, 30).cents.tolist() == known.cents.tolist()
     assert ids.isin(comparison.trained.snapshot.users.ids).all()
     backend.state.close()
     # ``stellar serve`` finds the champion itself and tells its workers.
