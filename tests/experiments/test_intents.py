@@ -145,3 +145,26 @@ def test_predictors_are_checked_with_the_experiment(
         make_experiment(
             name="x", data=shop_data.folder, control="popular", arms=ARMS, intents=INTENTS, predictors=predictors
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"horizon_days": 0}, "intents.0.horizon_days"),
+        ({"events": ["dance"]}, "intents.0.events.0"),
+        ({"name": "Buy!"}, "intents.0.name"),
+        ({"events": []}, "intents.0.events"),
+        ({"category": ""}, "intents.0.category"),
+        ({"x": 1}, "intents.0.x is not a known key"),
+    ],
+)
+def test_a_bad_declaration_is_named(shop_data: Dataset, change: dict[str, Any], complaint: str) -> None:
+    declared = [{"name": "buy", "events": ["purchase"], "horizon_days": 7, **change}]
+    with pytest.raises(ConfigError, match=complaint):
+        make_experiment(name="x", data=shop_data.folder, control="popular", arms=ARMS, intents=declared)
+
+
+def test_targets_have_different_names(shop_data: Dataset) -> None:
+    declared = [{"name": "buy", "events": ["purchase"], "horizon_days": days} for days in (7, 30)]
+    with pytest.raises(ConfigError, match="must have different names, received 'buy'"):
+        make_experiment(name="x", data=shop_data.folder, control="popular", arms=ARMS, intents=declared)

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from features.definitions import ACTIVITY
-from features.errors import ConfigError
 from features.schema import DAY_MS, EventType
-from training.configured import config_error
 
 
 class Target(BaseModel):
@@ -43,21 +38,4 @@ TARGETS = (
 )
 
 
-def make_targets(declared: Sequence[dict[str, Any]]) -> tuple[Target, ...]:
-    """Targets from plain values.
-
-    Raises:
-        ConfigError: A field is not usable, or two have one name.
-    """
-    try:
-        targets = tuple(Target.model_validate(each) for each in declared)
-    except ValidationError as error:
-        raise config_error("intents", error) from None
-    names = [target.name for target in targets]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError("intents", "must have different names", twice)
-    return targets
-
-
-__all__ = ["TARGETS", "Target", "make_targets"]
+__all__ = ["TARGETS", "Target"]

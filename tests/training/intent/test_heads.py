@@ -18,7 +18,7 @@ from training.intent.contract import OVERALL
 from training.intent.fit import Contest, build_predictors, fit_head, origins_ms, readable_columns
 from training.intent.heads import Head, UserIntent
 from training.intent.predictor import Matrix, Vector, predictor_class
-from training.intent.targets import TARGETS, Target, make_targets
+from training.intent.targets import Target
 
 N = 6_000
 TARGET = Target(name="buy_7d", events=(EventType.PURCHASE,), horizon_days=7)
@@ -202,24 +202,7 @@ def test_single_affinities_are_not_read() -> None:
     assert list(readable_columns(users.assign(**{"affinity:mugs": 0.5}))) == list(users.columns)
 
 
-@pytest.mark.parametrize(
-    ("declared", "complaint"),
-    [
-        ([{"name": "buy", "events": ["purchase"], "horizon_days": 0}], "intents: horizon_days"),
-        ([{"name": "buy", "events": ["dance"], "horizon_days": 7}], "intents: events.0"),
-        ([{"name": "Buy!", "events": ["purchase"], "horizon_days": 7}], "intents: name"),
-        ([{"name": "buy", "events": [], "horizon_days": 7}], "intents: events"),
-        ([{"name": "buy", "events": ["purchase"], "horizon_days": 7, "x": 1}], "intents: x is not a known key"),
-        ([{"name": "buy", "events": ["purchase"], "horizon_days": 7}] * 2, "must have different names, received 'buy'"),
-    ],
-)
-def test_a_bad_declaration_is_named(declared: list[dict[str, object]], complaint: str) -> None:
-    with pytest.raises(ConfigError, match=complaint):
-        make_targets(declared)
-
-
-def test_the_standard_targets_round_trip_and_nobody_is_an_error() -> None:
-    assert make_targets([target.model_dump(mode="json") for target in TARGETS]) == TARGETS
+def test_nobody_is_an_error() -> None:
     users, _ = people(0, 100)
     with pytest.raises(InputError, match="both must occur"):
         fit_head(TARGET, users, np.zeros(100), ["country"], predictor_class("logistic"), 0)
