@@ -24,6 +24,7 @@ class _Asked:
     events: int | None
     plot: Path | None
     keep: Path | None
+    minutes: float | None
     notify: Callable[..., None]
 
     def folder(self) -> Path:
@@ -111,6 +112,13 @@ def _serving(asked: _Asked) -> tuple[dict[str, Any], Any]:
     return benchmark_serving(asked.events or 200_000, asked.notify), render_serving
 
 
+def _training(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.training.run import benchmark_training, render_training
+
+    minutes = 60.0 if asked.minutes is None else asked.minutes
+    return benchmark_training(asked.folder(), minutes, asked.notify), render_training
+
+
 def _uplift(asked: _Asked) -> tuple[dict[str, Any], Any]:
     if asked.data is None:
         from experiments.benchmarks.uplift.planted import benchmark_planted
@@ -138,6 +146,7 @@ _BENCHMARKS: dict[str, tuple[str, Callable[[_Asked], tuple[dict[str, Any], Any]]
     ),
     "sessions": ("next clicks; --data FOLDER with train_sequences.parquet and test.parquet, --seeds", _sessions),
     "serving": ("how long the service's answers take, at 16 connections; --events", _serving),
+    "training": ("how soon a peer's best is reached; --data FOLDER with sequences.parquet, --minutes", _training),
     "uplift": ("what a message changes; --data FOLDER with hillstrom.parquet, else planted, --seeds", _uplift),
     "value": ("orders and value to come; --data FOLDER with cdnow_master.parquet, --seeds, --plot", _value),
     "split": ("pairs held out; --data FOLDER with train.parquet and test.parquet, --seeds", _split),
@@ -158,6 +167,9 @@ def benchmark(
             help="File that keeps each seed of published data as it ends, and is gone on from if it is there."
         ),
     ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="What a peer library is given to train, where there is one; default 60.")
+    ] = None,
     json_file: Json = None,
 ) -> None:
     """Measure the platform: what it finds where the truth is known, on published data, and how fast it is."""
@@ -169,6 +181,6 @@ def benchmark(
     if events is not None and events < _FEWEST_EVENTS:
         raise ConfigError("--events", f"must be at least {_FEWEST_EVENTS}", events)
     with bars() as (console, notify):
-        result, render = _BENCHMARKS[name][1](_Asked(data, seeds, events, plot, keep, notify))
+        result, render = _BENCHMARKS[name][1](_Asked(data, seeds, events, plot, keep, minutes, notify))
     console.print(render(result))
     write_json(json_file, result)

@@ -116,6 +116,8 @@ def test_without_a_verb_there_is_help(run: Run, arguments: list[str]) -> None:
         (["evaluate", "--recommendations", "x", "--data", "x", "--k", str(10**9)], ["'--k'", "1000", "'1000000000'"]),
         (["demo", "--events", "10"], ["'--events'", "1000", "'10'"]),
         (["serve", "--port", "70000"], ["'--port'", "65535", "'70000'"]),
+        (["benchmark", "training"], ["--data is required", "name the folder"]),
+        (["benchmark", "training", "--data", ".", "--minutes", "0"], ["minutes must be above 0", "0.0"]),
         (["benchmark", "nope"], ["benchmark must be a known one", "'nope'", "choose one of simulated-shop"]),
     ],
 )

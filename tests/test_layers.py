@@ -27,6 +27,9 @@ SEAMS = {
     "optuna": {"training/tune.py"},
     "pyspark": {"features/engine_spark.py"},
     "py4j": {"features/engine_spark.py"},
+    # A peer that training is measured against runs in an environment of its own.
+    "rectools": {"experiments/benchmarks/training/peer.py"},
+    "pytorch_lightning": {"experiments/benchmarks/training/peer.py"},
 }
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 

@@ -1,0 +1,1 @@
+"""How long training takes to reach what a peer library reaches in its own time."""
