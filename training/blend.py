@@ -30,6 +30,7 @@ from training.recommender import (
     Recommender,
     Scores,
     TrainingSet,
+    at_once,
     chunks,
     model_class,
     register,
@@ -196,7 +197,7 @@ class Blend(Recommender):
         ids = np.full((len(histories), k), -1, dtype=np.int32)
         scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
         parts = np.full((len(histories), k), -1, dtype=np.int8)
-        for rows in chunks(len(histories)):
+        for rows in chunks(len(histories), at_once(self.n_items)):
             asked = histories.take(np.arange(rows.start, rows.stop))
             total, spoke = self._ranked(asked, allowed, unavailable)
             ids[rows], scores[rows] = top_k(total, k, allowed)
@@ -217,7 +218,7 @@ class Blend(Recommender):
         """The mean positive score of each part: what counts as one unit of its evidence."""
         sums, counts = np.zeros(len(self.parts)), np.zeros(len(self.parts))
         for asked in questions:
-            for rows in chunks(len(asked)):
+            for rows in chunks(len(asked), at_once(self.n_items)):
                 scores = self.part_scores(asked.histories.take(np.arange(rows.start, rows.stop)))
                 sums += scores.sum(axis=(1, 2), dtype=np.float64)
                 counts += (scores > 0).sum(axis=(1, 2))
@@ -237,7 +238,7 @@ class Blend(Recommender):
         those to which L4 has nothing to say.
         """
         columns, bought_of, owners, kept = [], [], [], 0
-        for rows in chunks(len(asked)):
+        for rows in chunks(len(asked), at_once(self.n_items)):
             some = asked.take(np.arange(rows.start, rows.stop))
             scores = self.part_scores(some.histories)
             seen, bought = np.zeros((2, *scores.shape[1:]), dtype=bool)

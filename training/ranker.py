@@ -37,7 +37,7 @@ from training.ranker_weights import (
     ndcg,
     scored,
 )
-from training.recommender import Ids, Mask, Recommender, Scores, register
+from training.recommender import Ids, Mask, Recommender, Scores, at_once, register
 
 
 class Situation(StrEnum):
@@ -153,7 +153,8 @@ class Ranker(Blend):
         """Examples of one situation; None where there are too few."""
         found: list[Examples] = []
         n = min(len(asked), 2 * self.config.most)
-        for part in np.array_split(np.linspace(0, len(asked) - 1, n).astype(np.int64), -(-n // 256) or 1):
+        n_parts = -(-n // at_once(self.n_items)) or 1
+        for part in np.array_split(np.linspace(0, len(asked) - 1, n).astype(np.int64), n_parts):
             some = asked.take(part)
             scores = self.part_scores(some.histories)
             chosen, places = candidates(scores, self.config.candidates, self.config.cap)

@@ -29,6 +29,9 @@ Mask = NDArray[np.bool_]
 #: Called by a model that learns in epochs: (epochs done, epochs at most, metrics so far).
 Progress = Callable[[int, int, dict[str, float]], None]
 
+#: The most scores in one (n, n_items) matrix: 256 MiB, of which a model's own steps and a blend's parts take a few.
+SCORES_AT_ONCE = 1 << 26
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
@@ -79,13 +82,13 @@ class Recommender(Configured, ABC):
     def score_all(self, histories: Histories) -> Scores:
         """(n, n_items) float32 for one chunk of histories; zero or less means "nothing known that speaks for it".
 
-        Only called with chunks that are small enough: see ``recommend``.
+        Only called with chunks that are small enough: see ``at_once``.
         """
 
     def score_candidates(self, histories: Histories, candidates: Ragged) -> Scores:
         """(m,) float32: the score of each candidate for the user of its row."""
         scores = np.empty(len(candidates.values), dtype=np.float32)
-        for rows in chunks(len(histories)):
+        for rows in chunks(len(histories), at_once(self.n_items)):
             flat = slice(int(candidates.offsets[rows.start]), int(candidates.offsets[rows.stop]))
             dense = self.score_all(histories.take(np.arange(rows.start, rows.stop)))
             scores[flat] = dense[candidates.rows[flat] - rows.start, candidates.values[flat]]
@@ -105,7 +108,7 @@ class Recommender(Configured, ABC):
         """
         ids = np.full((len(histories), k), -1, dtype=np.int32)
         scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
-        for rows in chunks(len(histories)):
+        for rows in chunks(len(histories), at_once(self.n_items)):
             dense = self.score_all(histories.take(np.arange(rows.start, rows.stop)))
             ids[rows], scores[rows] = top_k(dense, k, allowed)
         return ids, scores
@@ -128,6 +131,15 @@ def chunks(n: int, size: int = 256) -> Iterator[slice]:
     """Slices of at most ``size`` rows, so that no (users x items) matrix ever exists as a whole."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
+
+
+def at_once(n_items: int) -> int:
+    """How many rows of all items' scores are held at once: 256, fewer of a catalogue so large that memory would not do.
+
+    >>> at_once(10_000), at_once(1_000_000)
+    (256, 67)
+    """
+    return min(256, max(SCORES_AT_ONCE // max(n_items, 1), 1))
 
 
 def top_k(scores: Scores, k: int, allowed: Mask | None = None) -> tuple[Ids, Scores]:

@@ -225,7 +225,10 @@ class SequenceTransformer(Recommender):
         return Batch(items, types, gaps_ms, row, column, torch.zeros(len(recent), 0).long()).to(self._device)
 
     def _embedded(self, items: Tensor) -> Tensor:
-        return F.embedding(items, F.pad(self._network.catalogue()[0], (0, 0, 0, 1)))
+        # Never a copy of the whole catalogue with a row for what is unknown: that costs more than the network.
+        known = items < self.n_items
+        found = F.embedding(items.clamp(max=self.n_items - 1), self._network.catalogue()[0])
+        return found.masked_fill(~known[..., None], 0.0)
 
     def explain(self, histories: Histories, items: Ids) -> list[Reason]:
         """A network gives no single cause: the order of what the user did."""

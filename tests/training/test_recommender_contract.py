@@ -17,6 +17,7 @@ from features.schema import DAY_MS, EventType
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
+from tests.training.planted import Planted
 from training.reasons import WORDS, Reason
 from training.recommender import Recommender, TrainingSet, model_class, models, top_k
 
@@ -197,6 +198,24 @@ def test_equal_seeds_give_equal_models(
 def test_an_unknown_model_lists_the_known() -> None:
     with pytest.raises(NotFoundError, match=r"received 'oracle'; choose one of .*bestsellers.*transformer"):
         model_class("oracle")
+
+
+def test_a_large_catalogue_is_scored_for_few_users_at_once(
+    snapshot: Snapshot, questions: Histories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = np.random.default_rng(3).random((len(questions), len(snapshot.items)))
+    few = replace(questions, user_ids=np.array([f"u{row}" for row in range(len(questions))], dtype=object))
+    whole = Planted(scores)
+    expected = whole.recommend(few, 9)
+    assert max(map(len, whole.asked)) == 256
+    monkeypatch.setattr("training.recommender.SCORES_AT_ONCE", 7 * whole.n_items + 3)
+    piecewise = Planted(scores)
+    for one, other in zip(expected, piecewise.recommend(few, 9), strict=True):
+        assert np.array_equal(one, other)
+    piecewise.score_candidates(few, Ragged.from_rows(np.arange(len(few)), expected[0][:, 0], len(few)))
+    assert max(map(len, piecewise.asked)) == 7
+    monkeypatch.setattr("training.recommender.SCORES_AT_ONCE", 1)
+    assert np.array_equal(piecewise.recommend(few.take(np.arange(3)), 9)[0], expected[0][:3])
 
 
 def test_top_k_is_a_stable_sort() -> None:

@@ -11,7 +11,7 @@ from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
 from training.metrics import PerUser, ranking_metrics
-from training.recommender import Ids, Recommender, chunks, top_k
+from training.recommender import Ids, Recommender, at_once, chunks, top_k
 from training.train import Notify
 
 #: Lists are judged at these lengths.
@@ -31,7 +31,7 @@ def answer(
         stage, notify: Told under this name how many are answered.
     """
     ids = np.full((len(histories), k), -1, dtype=np.int32)
-    for rows in chunks(len(histories)):
+    for rows in chunks(len(histories), at_once(model.n_items)):
         some = histories.take(np.arange(rows.start, rows.stop))
         scores = model.score_all(some)
         if not again:
