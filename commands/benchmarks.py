@@ -25,6 +25,7 @@ class _Asked:
     plot: Path | None
     keep: Path | None
     minutes: float | None
+    workers: int | None
     notify: Callable[..., None]
 
     def folder(self) -> Path:
@@ -109,7 +110,7 @@ def _value(asked: _Asked) -> tuple[dict[str, Any], Any]:
 def _serving(asked: _Asked) -> tuple[dict[str, Any], Any]:
     from experiments.benchmarks.serving.run import benchmark_serving, render_serving
 
-    return benchmark_serving(asked.events or 200_000, asked.notify), render_serving
+    return benchmark_serving(asked.events or 200_000, asked.notify, workers=asked.workers), render_serving
 
 
 def _training(asked: _Asked) -> tuple[dict[str, Any], Any]:
@@ -170,6 +171,9 @@ def benchmark(
     minutes: Annotated[
         float | None, typer.Option(help="What a peer library is given to train, where there is one; default 60.")
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes of the service that is measured; default: one per core.", min=1)
+    ] = None,
     json_file: Json = None,
 ) -> None:
     """Measure the platform: what it finds where the truth is known, on published data, and how fast it is."""
@@ -181,6 +185,6 @@ def benchmark(
     if events is not None and events < _FEWEST_EVENTS:
         raise ConfigError("--events", f"must be at least {_FEWEST_EVENTS}", events)
     with bars() as (console, notify):
-        result, render = _BENCHMARKS[name][1](_Asked(data, seeds, events, plot, keep, minutes, notify))
+        result, render = _BENCHMARKS[name][1](_Asked(data, seeds, events, plot, keep, minutes, workers, notify))
     console.print(render(result))
     write_json(json_file, result)

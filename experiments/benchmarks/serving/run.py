@@ -44,7 +44,7 @@ def benchmark_serving(
     *,
     requests: int = 2_000,
     rounds: int = 10,
-    workers: int = 1,
+    workers: int | None = None,
     targets: Sequence[Target] = TARGETS,
     predictor: str = "boosting",
 ) -> dict[str, Any]:
@@ -57,9 +57,9 @@ def benchmark_serving(
     Args:
         requests: Of each endpoint, at least; a tenth as many before, to warm up.
         rounds: In which the endpoints take turns.
-        workers: Processes of the service that answer.
+        workers: Processes of the service that answer; one per core if absent.
     """
-    tell = notify or (lambda *_: None)
+    tell, workers = notify or (lambda *_: None), workers or os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as scratch:
         bundle = _bundle(Path(scratch), events, targets, predictor, tell)
         state_url = f"sqlite:///{Path(scratch) / 'state.db'}"
