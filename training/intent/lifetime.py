@@ -92,15 +92,19 @@ class Lifetime:
         odds += (self.r + x) * (np.log(self.alpha + tenure) - np.log(self.alpha + t_x))
         return np.where(x > 0, 1 / (1 + np.exp(np.minimum(odds, 700.0))), 1.0)
 
-    def orders(self, summaries: Summaries, horizon_days: float) -> Floats:
-        """(m,) expected orders in the ``horizon_days`` after the instant (equation 10 of the paper)."""
+    def orders(self, summaries: Summaries, horizon_days: float, alive: Floats | None = None) -> Floats:
+        """(m,) expected orders in the ``horizon_days`` after the instant (equation 10 of the paper).
+
+        Args:
+            alive: What ``alive`` says, where it is known already.
+        """
         x, tenure, t = summaries.repeats, summaries.tenure_days / _WEEK_DAYS, horizon_days / _WEEK_DAYS
         # The formula is 0 / 0 at a = 1, and its limit is what it is beside it.
         a = self.a if abs(self.a - 1) > 1e-6 else 1 + 1e-6
         share = (self.alpha + tenure) / (self.alpha + tenure + t)
         series = hyp2f1(self.r + x, self.b + x, a + self.b + x - 1, 1 - share)
         lasting: Floats = (a + self.b + x - 1) / (a - 1) * (1 - share ** (self.r + x) * series)
-        return np.maximum(lasting, 0.0) * self.alive(summaries)
+        return np.maximum(lasting, 0.0) * (self.alive(summaries) if alive is None else alive)
 
     def order_cents(self, summaries: Summaries) -> Floats:
         """(m,) expected cents of an order; above the observed mean or below, by how little a customer has shown.

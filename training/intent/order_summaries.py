@@ -82,7 +82,7 @@ class OrderLog:
         kept = self.ts_ms < end_ms if start_ms is None else (self.ts_ms >= start_ms) & (self.ts_ms < end_ms)
         who, day, cents = self.customer[kept], self.ts_ms[kept] // DAY_MS, self.cents[kept]
         new = np.ones(len(who), dtype=bool)
-        new[1:] = (np.diff(who) != 0) | (np.diff(day) != 0)
+        new[1:] = (who[1:] != who[:-1]) | (day[1:] != day[:-1])
         starts = np.flatnonzero(new)
         merged = np.add.reduceat(cents, starts) if len(starts) else cents
         return OrderLog(who[starts], day[starts] * DAY_MS, merged)
@@ -124,15 +124,17 @@ def summarise(log: OrderLog, as_of_ms: int) -> Summaries:
     if not len(known.customer):
         raise InputError("as_of_ms", "must lie after the first order", as_of_ms)
     # Sorted by customer: where one begins is seen faster than by ``np.unique``, and single customers are asked about.
-    first = np.flatnonzero(np.append(True, np.diff(known.customer) != 0))
-    orders = np.diff(np.append(first, len(known.customer)))
-    customer, last = known.customer[first], first + orders - 1
+    begins = np.ones(len(known.customer), dtype=bool)
+    begins[1:] = known.customer[1:] != known.customer[:-1]
+    first = np.flatnonzero(begins)
+    last = np.empty_like(first)
+    last[:-1], last[-1] = first[1:] - 1, len(known.customer) - 1
+    customer, orders = known.customer[first], last - first + 1
     recency = (known.ts_ms[last] - known.ts_ms[first]) / DAY_MS
     tenure = (as_of_ms - known.ts_ms[first]) / DAY_MS
     cents = np.add.reduceat(known.cents, first).astype(np.float64)
-    features = np.column_stack([*_rhythm(known, first, orders, as_of_ms), *_money(known, first, orders)])
     repeats = (orders - 1).astype(np.float64)
-    shape = np.column_stack([repeats == 0, repeats == 1]).astype(np.float64)
+    columns = [*_rhythm(known, first, orders, as_of_ms), *_money(known, first, orders), repeats == 0, repeats == 1]
     return Summaries(
         customer=customer,
         repeats=repeats,
@@ -140,7 +142,7 @@ def summarise(log: OrderLog, as_of_ms: int) -> Summaries:
         tenure_days=tenure,
         cents=cents,
         first_cents=known.cents[first].astype(np.float64),
-        features=np.hstack([features, shape]),
+        features=np.array(columns, dtype=np.float64).T,
     )
 
 
@@ -167,16 +169,17 @@ def _rhythm(known: OrderLog, first: Longs, orders: Longs, as_of_ms: int) -> list
     bought = repeats > 0
     mean_gap = np.maximum((tenure - since) / np.maximum(repeats, 1.0), 1.0)
     mean_log_gap = np.add.reduceat(of_gaps, first) / np.maximum(repeats, 1.0)
-    counts = [np.log1p(np.add.reduceat(((age > a) & (age <= b)).astype(np.float64), first)) for a, b in _WINDOWS]
-    decayed = [np.log(np.add.reduceat(0.5 ** (age / half_life), first) + 0.01) for half_life in (30, 90)]
+    within = (age[:, None] > _WINDOWS[0]) & (age[:, None] <= _WINDOWS[1])
+    counts = np.log1p(np.add.reduceat(within.astype(np.float64), first))
+    decayed = np.log(np.add.reduceat(0.5 ** (age[:, None] / _HALF_LIVES), first) + 0.01)
     log_since = np.log(np.maximum(since, 1.0))
     return [
         np.log1p(repeats),
         np.divide(tenure - since, tenure, out=np.zeros_like(tenure), where=tenure > 0),
         log_since,
         np.log(np.maximum(tenure, 1.0)),
-        *counts,
-        *decayed,
+        *counts.T,
+        *decayed.T,
         np.where(bought, np.log(np.maximum(gaps[last], 1.0)), 0.0),
         np.where(bought, np.log(mean_gap), 0.0),
         np.where(repeats > 1, np.log(mean_gap) - mean_log_gap, 0.0),
@@ -184,8 +187,9 @@ def _rhythm(known: OrderLog, first: Longs, orders: Longs, as_of_ms: int) -> list
     ]
 
 
-#: Ages in days, ``(a, b]``, that orders are counted in.
-_WINDOWS = ((0, 30), (30, 60), (60, 90), (90, 180))
+#: Ages in days, ``(a, b]``, that orders are counted in, all a and all b; and half-lives in days.
+_WINDOWS = np.array([[0.0, 30.0, 60.0, 90.0], [30.0, 60.0, 90.0, 180.0]])
+_HALF_LIVES = np.array([30.0, 90.0])
 
 
 def _money(known: OrderLog, first: Longs, orders: Longs) -> list[Floats]:

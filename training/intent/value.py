@@ -146,8 +146,10 @@ class ValueModel:
         return Values(summaries.customer, of_orders * orders, of_cents * cents)
 
     def _unscaled(self, summaries: Summaries, horizon_days: int) -> tuple[Floats, Floats]:
-        expected, worth = self.lifetime.orders(summaries, horizon_days), self.lifetime.order_cents(summaries)
-        inputs = _inputs(summaries, self.lifetime, expected, worth, horizon_days)
+        alive = self.lifetime.alive(summaries)
+        expected = self.lifetime.orders(summaries, horizon_days, alive)
+        worth = self.lifetime.order_cents(summaries)
+        inputs = _inputs(summaries, alive, expected, worth, horizon_days)
         factors = self._ensemble.factors(inputs)
         orders = expected * factors[:, :, 0]
         return orders.mean(axis=0), (orders * worth * factors[:, :, 1]).mean(axis=0)
@@ -191,14 +193,14 @@ def training_rows(log: OrderLog, as_of_ms: int, config: ValueConfig) -> Rows:
     for instant in list(instants)[: config.most_instants]:
         summaries = summarise(log, instant)
         lifetime = Lifetime.fit(summaries, Money.ALL)
-        worth = lifetime.order_cents(summaries)
+        alive, worth = lifetime.alive(summaries), lifetime.order_cents(summaries)
         for days in config.windows_days:
             if instant + days * DAY_MS > as_of_ms:
                 continue
-            expected = lifetime.orders(summaries, days)
+            expected = lifetime.orders(summaries, days, alive)
             orders, cents = outcomes(log, summaries.customer, instant, days)
             if orders.any():
-                inputs = _inputs(summaries, lifetime, expected, worth, days)
+                inputs = _inputs(summaries, alive, expected, worth, days)
                 level, of_worth = orders.sum() / expected.sum(), cents.sum() / (orders @ worth)
                 parts.append((inputs, np.log(expected * level), np.log(worth * max(of_worth, 1e-6)), orders, cents))
     if not parts:
@@ -207,12 +209,16 @@ def training_rows(log: OrderLog, as_of_ms: int, config: ValueConfig) -> Rows:
     return Rows(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
-def _inputs(summaries: Summaries, lifetime: Lifetime, expected: Floats, worth: Floats, days: int) -> Floats:
+def _inputs(summaries: Summaries, alive: Floats, expected: Floats, worth: Floats, days: int) -> Floats:
     """(m, d) what the network sees: the features, and what the probability model makes of the customer."""
-    alive = np.log(np.maximum(lifetime.alive(summaries), 1e-12))
-    rate = np.log(np.maximum(expected, 1e-12) / days)
-    horizon = np.full(len(summaries), np.log(days))
-    return np.column_stack([summaries.features, alive, rate, np.log(worth), horizon])
+    n = summaries.features.shape[1]
+    inputs = np.empty((len(summaries), n + 4))
+    inputs[:, :n] = summaries.features
+    inputs[:, n] = np.log(np.maximum(alive, 1e-12))
+    inputs[:, n + 1] = np.log(np.maximum(expected, 1e-12) / days)
+    inputs[:, n + 2] = np.log(worth)
+    inputs[:, n + 3] = np.log(days)
+    return inputs
 
 
 __all__ = ["ValueConfig", "ValueModel", "Values", "training_rows"]
