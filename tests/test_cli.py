@@ -29,6 +29,7 @@ VERBS = [
     "train",
     "tune",
     "compare",
+    "backtest",
     "evaluate",
     "promote",
     "recommend",
