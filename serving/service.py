@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 #: Live events of one user that a policy sees at most, the latest.
 MAX_LIVE_EVENTS = 1_000
 
-#: Threads that decide. Deciding is computing: four, which take turns at the interpreter, answered 201 questions of intent
-#: a second where one answers 434, and a third sooner at the 99th percentile.
+#: Threads that decide. Deciding is computing: four, which take turns at the interpreter, answered 201 questions of
+#: intent a second where one answers 434, and a third sooner at the 99th percentile.
 THREADS = 1
 
 _LEVELS = {level.label: level for level in Level}
