@@ -4,7 +4,8 @@ event, those of customers' value about all orders."""
 from __future__ import annotations
 
 from features.errors import NotFoundError
-from serving.contracts import IntentAnswer, IntentReason, PredictedTarget, RequestError
+from serving.contracts import RequestError
+from serving.intent_answer import IntentAnswer, IntentReason, PredictedTarget
 from serving.profile import current
 from serving.rows import Seen
 from serving.session import session_now

@@ -9,17 +9,17 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from serving import contracts, profile_answer, related_answer
+from serving import contracts, intent_answer, posted, profile_answer, recommend_answer, related_answer
 
 _MODELS: tuple[type[BaseModel], ...] = (
-    contracts.RecommendRequest,
-    contracts.RecommendAnswer,
-    contracts.PostedEvent,
-    contracts.EventBatch,
-    contracts.EventsAnswer,
-    contracts.IntentRequest,
-    contracts.IntentAnswer,
-    contracts.ProfileRequest,
+    recommend_answer.RecommendRequest,
+    recommend_answer.RecommendAnswer,
+    posted.PostedEvent,
+    posted.EventBatch,
+    posted.EventsAnswer,
+    intent_answer.IntentRequest,
+    intent_answer.IntentAnswer,
+    profile_answer.ProfileRequest,
     profile_answer.Profile,
     profile_answer.RefusedProfile,
     related_answer.RelatedRequest,

@@ -1,4 +1,4 @@
-"""What ``GET /profile`` answers: all that is known of one person, with the age of each part."""
+"""What ``GET /profile`` is asked and answers: all that is known of one person, with the age of each part."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from features.schema import EventType, Purpose
-from serving.contracts import Surface
+from serving.contracts import Body, Id, Surface
 from serving.freshness import Age
+
+
+class ProfileRequest(Body):
+    """Whose profile."""
+
+    user_id: Id
 
 
 class ValueAge(Age):
@@ -113,6 +119,7 @@ __all__ = [
     "PlacedOrder",
     "Profile",
     "ProfileOrigin",
+    "ProfileRequest",
     "RefusedProfile",
     "SeenEvent",
     "SeenImpression",

@@ -28,9 +28,13 @@ from features.schema import Level, Purpose
 from serving import contracts, server
 from serving.bodies import json_body
 from serving.contracts import RequestError
+from serving.intent_answer import IntentAnswer, IntentRequest
 from serving.metrics import meters
 from serving.openapi import openapi_document
 from serving.persons import Links, no_links
+from serving.posted import CLOCK_SKEW_MS, EventsAnswer, parse_events
+from serving.profile_answer import ProfileRequest
+from serving.recommend_answer import RecommendAnswer, RecommendRequest, ShownItem
 from serving.related_answer import RelatedAnswer, RelatedRequest
 from serving.rows import Impression, Seen
 from serving.state import State
@@ -103,7 +107,7 @@ class Backend:
             raise NotFoundError(self.bundle.field, self.bundle.rule, mend=self.bundle.mend)
         return self.bundle
 
-    def recommend(self, asked: contracts.RecommendRequest) -> tuple[contracts.RecommendAnswer, list[Impression]]:
+    def recommend(self, asked: RecommendRequest) -> tuple[RecommendAnswer, list[Impression]]:
         """Decide on a slate from the person's recent events; what it shows is for the caller to record.
 
         Raises:
@@ -114,7 +118,7 @@ class Backend:
 
         bundle = self.champion()
         now_ms = self.clock()
-        until_ms = now_ms + contracts.CLOCK_SKEW_MS + 1
+        until_ms = now_ms + CLOCK_SKEW_MS + 1
         person = self.state.recent(asked.user_id, bundle.as_of_ms, until_ms, MAX_LIVE_EVENTS, _links(bundle))
         # A client's clock may run ahead, and what it posted this very millisecond counts: the question comes after it.
         now_ms = max(now_ms, person.events[-1].ts + 1 if person.events else 0)
@@ -132,7 +136,7 @@ class Backend:
         slate = policy.decide(question, person.events, bundle)
         return _answer(asked, slate, bundle.as_of_ms, now_ms)
 
-    def profile(self, asked: contracts.ProfileRequest) -> Profile | RefusedProfile:
+    def profile(self, asked: ProfileRequest) -> Profile | RefusedProfile:
         """Everything known of one person, now.
 
         Raises:
@@ -146,7 +150,7 @@ class Backend:
         seen, now_ms = self._seen(asked.user_id, bundle, LISTED)
         return profile(asked.user_id, seen, bundle, now_ms)
 
-    def intent(self, asked: contracts.IntentRequest) -> contracts.IntentAnswer:
+    def intent(self, asked: IntentRequest) -> IntentAnswer:
         """What one person is about to do.
 
         Raises:
@@ -180,7 +184,7 @@ class Backend:
         from serving.profile import MAX_EVENTS
 
         now_ms = self.clock()
-        until_ms = now_ms + contracts.CLOCK_SKEW_MS + 1
+        until_ms = now_ms + CLOCK_SKEW_MS + 1
         most = (MAX_EVENTS, listed)
         seen = self.state.seen(user_id, bundle.as_of_ms, until_ms, shift_ms(bundle.as_of_ms), most, _links(bundle))
         newest_ms = seen.recent.events[-1].ts + 1 if seen.recent.events else 0
@@ -236,7 +240,7 @@ class Api:
 
     async def _recommend(self, request: Request) -> Response:
         backend = self._backend()
-        asked = contracts.parse_body(contracts.RecommendRequest, await json_body(request))
+        asked = contracts.parse_body(RecommendRequest, await json_body(request))
         answer, shown = await anyio.to_thread.run_sync(backend.recommend, asked, limiter=self._threads)
         return await self._shown(answer, shown)
 
@@ -255,21 +259,21 @@ class Api:
 
     async def _events(self, request: Request) -> Response:
         backend = self._backend()
-        events = contracts.parse_events(await json_body(request), backend.clock())
+        events = parse_events(await json_body(request), backend.clock())
         accepted, duplicates = await asyncio.wrap_future(backend.state.submit_events(events))
         meters().events.labels("accepted").inc(accepted)
         meters().events.labels("duplicate").inc(duplicates)
         event_ids = [event.event_id for event in events]
-        return _json(contracts.EventsAnswer(accepted=accepted, duplicates=duplicates, event_ids=event_ids))
+        return _json(EventsAnswer(accepted=accepted, duplicates=duplicates, event_ids=event_ids))
 
     async def _intent(self, request: Request) -> Response:
         backend = self._backend()
-        asked = contracts.parse_body(contracts.IntentRequest, await json_body(request))
+        asked = contracts.parse_body(IntentRequest, await json_body(request))
         return _json(await anyio.to_thread.run_sync(backend.intent, asked, limiter=self._threads))
 
     async def _profile(self, request: Request) -> Response:
         backend = self._backend()
-        asked = contracts.parse_profile(request.query_params.multi_items())
+        asked = contracts.parse_query(ProfileRequest, request.query_params.multi_items())
         return _json(await anyio.to_thread.run_sync(backend.profile, asked, limiter=self._threads))
 
     async def _ready(self, request: Request) -> Response:
@@ -318,15 +322,15 @@ def _may_be_read(bundle: Bundle, ids: list[str]) -> bool:
 
 
 def _answer(
-    asked: contracts.RecommendRequest, slate: Slate, as_of_ms: int, now_ms: int
-) -> tuple[contracts.RecommendAnswer, list[Impression]]:
+    asked: RecommendRequest, slate: Slate, as_of_ms: int, now_ms: int
+) -> tuple[RecommendAnswer, list[Impression]]:
     request_id = uuid.uuid4().hex
-    answer = contracts.RecommendAnswer(
+    answer = RecommendAnswer(
         request_id=request_id,
         user_id=asked.user_id,
         surface=asked.surface,
         items=[
-            contracts.ShownItem(item_id=i.item_id, rank=i.rank, score=i.score, level=i.level, reason=i.reason)
+            ShownItem(item_id=i.item_id, rank=i.rank, score=i.score, level=i.level, reason=i.reason)
             for i in slate.items
         ],
         bundle_digest=slate.bundle_digest,

@@ -10,7 +10,7 @@ import numpy as np
 from features.ids import UNKNOWN
 from features.schema import SESSION_GAP_S, EventType
 from features.sequences import Histories
-from serving.contracts import IntentReason, NextStep, PredictedTarget, SessionNow
+from serving.intent_answer import IntentReason, NextStep, PredictedTarget, SessionNow
 from serving.rows import LiveEvent
 from training.bundle import Bundle
 from training.session.intent import SessionChances, SessionIntent

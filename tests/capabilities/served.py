@@ -17,7 +17,7 @@ from features.engine import Engine
 from features.remember import remember
 from features.schema import DAY_MS
 from features.snapshot import Snapshot, build_snapshot
-from serving.contracts import EARLIEST_MS
+from serving.posted import EARLIEST_MS
 from serving.service import Api, Backend
 from serving.state import State
 from tests.features.by_hand import Tables, write

@@ -12,7 +12,7 @@ import pandas as pd
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.contracts import CLOCK_SKEW_MS
+from serving.posted import CLOCK_SKEW_MS
 from serving.service import Api, Backend
 from serving.state import State
 from training.bundle import Bundle

@@ -9,17 +9,9 @@ import pytest
 
 from features.errors import ConflictError, InputError, NotFoundError, StellarError
 from features.schema import IDENTITY, NEEDS_ITEM, EventType
-from serving.contracts import (
-    CLOCK_SKEW_MS,
-    MAX_EVENTS,
-    RecommendRequest,
-    RequestError,
-    Surface,
-    error_answer,
-    parse_body,
-    parse_events,
-    status_of,
-)
+from serving.contracts import RequestError, Surface, error_answer, parse_body, status_of
+from serving.posted import CLOCK_SKEW_MS, MAX_EVENTS, parse_events
+from serving.recommend_answer import RecommendRequest
 from serving.state import LiveEvent, StateError
 
 NOW_MS = 1_700_000_000_000
@@ -151,7 +143,13 @@ def test_what_is_not_json_is_refused_with_400(body: bytes) -> None:
 
 def test_a_question_needs_only_a_user() -> None:
     asked = parse_body(RecommendRequest, b'{"user_id": "ann"}')
-    assert (asked.k, asked.surface, asked.attributes, asked.item_id, asked.exclude) == (10, Surface.HOME, {}, None, [])
+    assert (asked.k, asked.surface, asked.attributes, asked.item_id, asked.exclude) == (
+        10,
+        Surface.HOME,
+        {},
+        None,
+        [],
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,9 @@ from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Group, Labelled
 from serving import policy, server
-from serving.contracts import CLOCK_SKEW_MS, MAX_BODY
+from serving.contracts import MAX_BODY
 from serving.freshness import Age, Ages, Freshness
+from serving.posted import CLOCK_SKEW_MS
 from serving.service import Api, Backend, Readiness
 from serving.state import LiveEvent, State
 from training.blend import Blend
