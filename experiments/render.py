@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -43,8 +44,7 @@ def render_report(report: dict[str, Any]) -> RenderableType:
             mean = best[1][metric]["mean"]
             lines.append(Text(f"{group['n_users']:,} {name} users{told}: best is {best[0]} with {metric} {mean:.4f}"))
     lines.append(Text(f"L4: {report['l4']}", style="dim"))
-    intents = [_intents(report["intents"])] if report["intents"] else []
-    return Group(table, *lines, *intents)
+    return Group(table, *lines, *_intents(report["intents"]))
 
 
 def render_conversation(conversation: Conversation) -> RenderableType:
@@ -61,8 +61,16 @@ def render_conversation(conversation: Conversation) -> RenderableType:
     return Group(asked, table)
 
 
-def _intents(intents: dict[str, Any]) -> Table:
-    """A line per target and predictor; the one that is served is marked."""
+def _intents(intents: dict[str, Any]) -> Iterator[RenderableType]:
+    """A table with a line per target and predictor, the one that is served marked; and what could not be measured."""
+    if any("not_measurable" not in told for told in intents.values()):
+        yield _measured_intents(intents)
+    for target, told in intents.items():
+        if "not_measurable" in told:
+            yield Text(f"{target}: not measurable, {told['not_measurable']}", style="dim")
+
+
+def _measured_intents(intents: dict[str, Any]) -> Table:
     table = Table(title="what users were about to do", title_justify="left", title_style="bold")
     table.add_column("target, share of users", no_wrap=True)
     table.add_column("predictor", no_wrap=True)
@@ -70,7 +78,6 @@ def _intents(intents: dict[str, Any]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for target, told in intents.items():
         if "not_measurable" in told:
-            table.add_row(target, Text(f"not measurable: {told['not_measurable']}", style="dim"))
             continue
         about = f"{target}, {told['share']:.1%} of {told['n_users']:,}"
         for predictor, found in told["predictors"].items():

@@ -69,7 +69,7 @@ def test_the_report_is_read_by_people_and_programs(shop_comparison: Comparison) 
     console.print(render_report(shop_comparison.report))
     text = console.export_text()
     assert "what users were about to do" in text and "buy_7d" in text and "(served)" in text
-    assert "not measurable: its horizon ends" in text
+    assert "not measurable, its horizon ends" in text
 
 
 def planted(n: int, off: float = 0.0) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
