@@ -17,7 +17,9 @@ from features.errors import ConfigError
 from features.ids import UNKNOWN
 from features.schema import INTERACTIONS, EventType, Level
 from features.sequences import LIVE_FRESH_S, Histories
+from serving.candidates import among, unranked
 from serving.freshness import SNAPSHOT_FRESH_S, Ages, ages
+from serving.recommend_answer import Unranked
 from serving.rows import LiveEvent
 from training.blend import Ranking
 from training.bundle import Bundle
@@ -61,6 +63,7 @@ class Request:
         item_id: What the user is looking at; it counts as a view at this moment and is not shown.
         now_ms: The instant of the question.
         exclude: Items that must not be shown.
+        candidates: Only these are ranked; everything that is available if None.
         visitors: Other ids of the same user, from before it was known who they were.
         personal: False of whoever refuses personalisation: nothing of the user is read.
     """
@@ -72,8 +75,14 @@ class Request:
     item_id: str | None = None
     now_ms: int = 0
     exclude: list[str] = field(default_factory=list)
+    candidates: list[str] | None = None
     visitors: tuple[str, ...] = ()
     personal: bool = True
+
+    @property
+    def hidden(self) -> list[str]:
+        """Items that are not shown: those excluded, and the one that the user looks at."""
+        return self.exclude if self.item_id is None else [*self.exclude, self.item_id]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +99,18 @@ class SlateItem:
 
 @dataclass(frozen=True, slots=True)
 class Slate:
-    """The answer: distinct available items, best first, and what the caller should know about it."""
+    """The answer: distinct available items, best first, and what the caller should know about it.
+
+    Attributes:
+        unranked: Of the caller's candidates those that are not ranked.
+    """
 
     items: list[SlateItem]
     bundle_digest: str
     arm: str
     notes: list[str]
     ages: Ages
+    unranked: dict[str, Unranked] = field(default_factory=dict)
 
 
 def decide(
@@ -159,11 +173,10 @@ def _with_visitors(question: Histories, visitors: tuple[str, ...], bundle: Bundl
 
 
 def _allowed(request: Request, bundle: Bundle) -> NDArray[np.bool_]:
-    hidden = [*request.exclude, *([request.item_id] if request.item_id is not None else [])]
     allowed = bundle.available.copy()
-    codes = bundle.items.encode(hidden)
+    codes = bundle.items.encode(request.hidden)
     allowed[codes[codes != UNKNOWN]] = False
-    return allowed
+    return allowed if request.candidates is None else among(request.candidates, allowed, bundle)
 
 
 def _unused(bundle: Bundle, levels: set[str]) -> frozenset[str]:
@@ -228,7 +241,7 @@ def _slate(
     known = ranking.ids[0] != UNKNOWN
     ids, scores = ranking.ids[0][known], ranking.scores[0][known].astype(float)
     reasons, levels = _reasons(ids, ranking.parts[0][known], bundle, question)
-    if len(ids) < request.k:
+    if len(ids) < request.k and request.candidates is None:
         notes.append(f"the catalogue has only {len(ids)} items to show")
     items = [
         SlateItem(item_id, rank, score, level.label, words(reason, bundle))
@@ -236,7 +249,9 @@ def _slate(
             zip(bundle.items.decode(ids).tolist(), scores.tolist(), levels, reasons, strict=True), start=1
         )
     ]
-    return Slate(items, bundle.digest, bundle.arm, notes, ages(question, request.attributes, config.snapshot_fresh_s))
+    told = ages(question, request.attributes, config.snapshot_fresh_s)
+    left = unranked(request.candidates or (), request.hidden, bundle)
+    return Slate(items, bundle.digest, bundle.arm, notes, told, left)
 
 
 def _reasons(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 from pydantic import BaseModel, Field
 
 from serving.contracts import Attribute, Body, Id, Surface
@@ -12,11 +14,24 @@ class RecommendRequest(Body):
     """Which items to show to this user, here and now."""
 
     user_id: Id
-    k: int = Field(10, ge=1, le=500, description="Items wanted; fewer come back where fewer are known.")
+    k: int | None = Field(
+        None,
+        ge=1,
+        le=500,
+        description="Items wanted; fewer come back where fewer are known. If absent, all candidates, or else 10.",
+    )
     surface: Surface = Surface.HOME
     attributes: dict[Id, Attribute] = Field({}, max_length=100, description="Demographics of a user not known yet.")
     item_id: Id | None = Field(None, description="The item that the user looks at.")
     exclude: list[Id] = Field([], max_length=1_000, description="Items that must not be shown.")
+    candidates: list[Id] | None = Field(
+        None, min_length=1, max_length=500, description="Only these are ranked; the whole catalogue if absent."
+    )
+
+    @property
+    def wanted(self) -> int:
+        """``k``, or what it is where it was left out."""
+        return self.k or len(self.candidates or range(10))
 
 
 class ShownItem(BaseModel):
@@ -29,6 +44,21 @@ class ShownItem(BaseModel):
     reason: str
 
 
+class Unranked(StrEnum):
+    """Why a candidate is not ranked."""
+
+    UNKNOWN = "unknown"
+    UNAVAILABLE = "unavailable"
+    EXCLUDED = "excluded"
+
+
+class UnrankedItem(BaseModel):
+    """A candidate that is not among the items."""
+
+    item_id: str
+    why: Unranked
+
+
 class RecommendAnswer(BaseModel):
     """Ranked items with the level and the reason of each."""
 
@@ -36,6 +66,7 @@ class RecommendAnswer(BaseModel):
     user_id: str
     surface: Surface
     items: list[ShownItem]
+    unranked: list[UnrankedItem] = Field(description="Candidates that cannot be ranked, in the order of the request.")
     bundle_digest: str
     arm: str
     as_of_ms: int = Field(description="The instant up to which the models have learned.")
@@ -44,4 +75,4 @@ class RecommendAnswer(BaseModel):
     notes: list[str]
 
 
-__all__ = ["RecommendAnswer", "RecommendRequest", "ShownItem"]
+__all__ = ["RecommendAnswer", "RecommendRequest", "ShownItem", "Unranked", "UnrankedItem"]

@@ -34,7 +34,7 @@ from serving.openapi import openapi_document
 from serving.persons import Links, no_links
 from serving.posted import CLOCK_SKEW_MS, EventsAnswer, parse_events
 from serving.profile_answer import ProfileRequest
-from serving.recommend_answer import RecommendAnswer, RecommendRequest, ShownItem
+from serving.recommend_answer import RecommendAnswer, RecommendRequest, ShownItem, UnrankedItem
 from serving.related_answer import RelatedAnswer, RelatedRequest
 from serving.rows import Impression, Seen
 from serving.state import State
@@ -124,12 +124,13 @@ class Backend:
         now_ms = max(now_ms, person.events[-1].ts + 1 if person.events else 0)
         question = policy.Request(
             user_id=person.user_id,
-            k=asked.k,
+            k=asked.wanted,
             surface=asked.surface.value,
             attributes=asked.attributes,
             item_id=asked.item_id,
             now_ms=now_ms,
             exclude=asked.exclude,
+            candidates=asked.candidates,
             visitors=person.visitors,
             personal=_may_be_read(bundle, [person.user_id, *person.visitors]),
         )
@@ -333,6 +334,7 @@ def _answer(
             ShownItem(item_id=i.item_id, rank=i.rank, score=i.score, level=i.level, reason=i.reason)
             for i in slate.items
         ],
+        unranked=[UnrankedItem(item_id=item_id, why=why) for item_id, why in slate.unranked.items()],
         bundle_digest=slate.bundle_digest,
         arm=slate.arm,
         as_of_ms=as_of_ms,

@@ -143,7 +143,7 @@ def test_what_is_not_json_is_refused_with_400(body: bytes) -> None:
 
 def test_a_question_needs_only_a_user() -> None:
     asked = parse_body(RecommendRequest, b'{"user_id": "ann"}')
-    assert (asked.k, asked.surface, asked.attributes, asked.item_id, asked.exclude) == (
+    assert (asked.wanted, asked.surface, asked.attributes, asked.item_id, asked.exclude) == (
         10,
         Surface.HOME,
         {},

@@ -299,7 +299,8 @@ def test_openapi_documents_all_routes_with_their_errors(api: Api) -> None:
     schemas = document["components"]["schemas"]
     assert schemas["Profile"]["properties"]["personalised"]["const"] is True
     assert schemas["RefusedProfile"]["properties"]["personalised"]["const"] is False
-    assert schemas["RecommendRequest"]["properties"]["k"]["maximum"] == 500
+    assert schemas["RecommendRequest"]["properties"]["k"]["anyOf"][0]["maximum"] == 500
+    assert schemas["Unranked"]["enum"] == ["unknown", "unavailable", "excluded"]
     assert schemas["PostedEvent"]["required"] == ["event_type", "user_id"]
     assert schemas["RecommendAnswer"]["properties"]["ages"] == {"$ref": "#/components/schemas/Ages"}
     assert set(schemas["Ages"]["required"]) == {"snapshot", "history", "live", "attributes"}
