@@ -25,6 +25,7 @@ SEAMS = {
     "sqlalchemy": {"serving/state.py", "training/tune.py"},
     "typer": {path.relative_to(ROOT).as_posix() for path in FILES if path.parent.name == "commands"},
     "optuna": {"training/tune.py"},
+    "faiss": {"training/nearest.py"},
     "pyspark": {"features/engine_spark.py"},
     "py4j": {"features/engine_spark.py"},
     # A peer that training is measured against runs in an environment of its own.
@@ -85,7 +86,7 @@ def test_files_are_short() -> None:
 
 
 def test_importing_the_service_loads_no_tuner_no_cluster_and_no_tracking_server(tmp_path: Path) -> None:
-    heavy = "{'optuna', 'pyspark', 'mlflow'}"
+    heavy = "{'optuna', 'pyspark', 'mlflow', 'faiss'}"
     code = f"import serving.service, sys; print(sorted({heavy} & set(sys.modules)))"
     environment = {**os.environ, "STELLAR_HOME": str(tmp_path / "home"), "BENTOML_HOME": str(tmp_path / "bentoml")}
     done = subprocess.run(
