@@ -14,12 +14,13 @@ from pydantic import Field
 from scipy import sparse
 
 from features.schema import Level
-from features.sequences import Histories
+from features.sequences import Histories, Ragged
+from training.by_vectors import ByVectors, Wanted
 from training.configured import HyperParameters
 from training.graph_patterns import degrees, patterns, power
 from training.item_to_item import strongest_interest
 from training.reasons import Reason
-from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, register
+from training.recommender import Ids, Progress, Scores, TrainingSet, register
 from training.search_space import Between, Space
 
 #: Numbers that are gathered at once.
@@ -30,7 +31,7 @@ USER_POWER, ITEM_POWER, BACK_POWER = 0.25, 0.4, 0.2
 
 
 @register
-class Factorization(Recommender):
+class Factorization(ByVectors):
     """``score = x . q``, ``x`` the user's and ``q`` the item's vector; of all vectors those with the least::
 
         sum of w (x . q - 1)^2 over what was taken + a * sum of (x . q)^2 over everything
@@ -75,7 +76,9 @@ class Factorization(Recommender):
         """Alternate; a sweep is O(pairs * longest history * width), short histories being cheap."""
         self.n_items = len(training_set.snapshot.items)
         taken = self.past(training_set.snapshot.sequences)
-        return self.learn(taken, patterns(taken.astype(bool), self.config.width, USER_POWER, ITEM_POWER), progress)
+        self.learn(taken, patterns(taken.astype(bool), self.config.width, USER_POWER, ITEM_POWER), progress)
+        self.index(training_set.snapshot.sequences)
+        return self
 
     def learn(self, taken: sparse.csr_array, first: NDArray[np.float32], progress: Progress | None = None) -> Self:
         """As ``fit``, from interest (users, items) and patterns (items, at least ``width`` if there are as many)."""
@@ -106,6 +109,17 @@ class Factorization(Recommender):
         vectors, _ = self._solver.solve(self.past(histories))
         return (vectors.float() @ self._items.T).numpy()
 
+    def wanted(self, histories: Histories) -> Wanted:
+        """The users' vectors; no item has a bonus."""
+        vectors, _ = self._solver.solve(self.past(histories))
+        nothing = Ragged(np.zeros(len(histories) + 1, np.int64), np.zeros(0, np.int32))
+        return Wanted(vectors.float().numpy(), nothing, np.zeros(0, np.float32))
+
+    def item_vectors(self, items: Ids | None = None) -> Scores:
+        """(m, width) float32."""
+        vectors: Scores = self._items.numpy()
+        return vectors if items is None else vectors[items]
+
     def explain(self, histories: Histories, items: Ids) -> list[Reason]:
         """Names the item of the history that adds most to the score of each of ``items`` (Hu et al. 2008, 5)."""
         past = self.past(histories)
@@ -117,10 +131,11 @@ class Factorization(Recommender):
         return [Reason("same_taste_as", item=int(source)) for source in sources]
 
     def save(self, folder: Path) -> None:
-        """An npz and a JSON file."""
+        """An npz and a JSON file, and of a large catalogue another npz."""
         folder.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(folder / "items.npz", items=self._items.numpy())
         (folder / "model.json").write_text(json.dumps({"config": self.config.model_dump()}), encoding="utf-8")
+        self.save_index(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -130,6 +145,7 @@ class Factorization(Recommender):
             model._items = torch.from_numpy(arrays["items"])
         model.n_items = len(model._items)
         model._prepare()
+        model.load_index(folder)
         return model
 
 
@@ -146,7 +162,8 @@ class Solver:
         spectrum, axes = torch.linalg.eigh((columns.T @ columns).double())
         self._spectrum = (spectrum.clamp(min=0) * unobserved).to(columns.dtype)
         self._axes = axes.to(columns.dtype)
-        self._columns = torch.cat([columns @ self._axes, columns.new_zeros(1, columns.shape[1])])  # the last pads
+        self._columns = columns.new_zeros(len(columns) + 1, columns.shape[1])  # the last pads
+        torch.mm(columns, self._axes, out=self._columns[:-1])
         self._unobserved, self._penalty = unobserved, penalty
 
     def solve(self, interest: sparse.csr_array) -> tuple[torch.Tensor, torch.Tensor]:

@@ -71,20 +71,25 @@ class Nearest:
         built._measure(vectors, questions)
         return built
 
+    @property
+    def n_groups(self) -> int:
+        """How many groups there are."""
+        return len(self._centres)
+
     def _measure(self, vectors: Scores, questions: Scores) -> None:
         """Double the probes until questions find what an exact search finds; equally good items are as good."""
         asked = questions[(questions != 0).any(axis=1)]
         depth = min(DEPTH, len(vectors))
         if not len(asked) or not depth:
-            self.probes = len(self._centres)
+            self.probes = self.n_groups
             return
         best, _ = _faiss().knn(asked, vectors, depth, metric=_faiss().METRIC_INNER_PRODUCT)
         enough = best[:, -1:] - 1e-5 * np.abs(best[:, -1:])
-        while self.probes < len(self._centres):
+        while self.probes < self.n_groups:
             products, found = self._asked(asked, depth, self.probes, None)
             if ((products >= enough) & (found >= 0)).mean() >= RECALL:
                 break
-            self.probes = min(2 * self.probes, len(self._centres))
+            self.probes = min(2 * self.probes, self.n_groups)
 
     def search(self, questions: Scores, k: int, allowed: Mask | None = None) -> Ids:
         """The ``k`` items with about the largest products with each question, best first.
@@ -106,12 +111,13 @@ class Nearest:
         width = min(k, n_allowed)
         if not width or not len(questions):
             return found
-        # Of few allowed items only few are in each group.
-        probes = min(math.ceil(self.probes * n_items / n_allowed), len(self._centres))
+        # Of few allowed items only few are in each group, and many are not in few groups.
+        probes = math.ceil(max(self.probes, 2 * width * self.n_groups / n_items) * n_items / n_allowed)
+        probes = min(probes, self.n_groups)
         found[:, :width] = self._asked(questions, width, probes, allowed)[1]
         short = np.flatnonzero(found[:, width - 1] < 0)
         if len(short):
-            found[short, :width] = self._asked(questions[short], width, len(self._centres), allowed)[1]
+            found[short, :width] = self._asked(questions[short], width, self.n_groups, allowed)[1]
         return found
 
     def _asked(self, questions: Scores, k: int, probes: int, allowed: Mask | None) -> tuple[Scores, NDArray[np.int64]]:

@@ -70,6 +70,11 @@ class Recommender(Configured, ABC):
     #: How the loss fell, for models that learn in epochs.
     curve: Curve | None = None
 
+    @property
+    def is_indexed(self) -> bool:
+        """Whether ``recommend`` and ``score_candidates`` do without the scores of all items."""
+        return False
+
     @abstractmethod
     def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
         """Learn from what the training set's snapshot knows."""
@@ -161,6 +166,19 @@ def top_k(scores: Scores, k: int, allowed: Mask | None = None) -> tuple[Ids, Sco
         order = order[np.isfinite(scores[row, order])]
         ids[row, : len(order)] = order
         best[row, : len(order)] = scores[row, order]
+    return ids, best
+
+
+def top_of(chosen: Ragged, scores: Scores, k: int) -> tuple[Ids, Scores]:
+    """As ``top_k``, of (m,) scores of n rows of distinct items."""
+    ids = np.full((len(chosen), k), -1, dtype=np.int32)
+    best = np.full((len(chosen), k), -np.inf, dtype=np.float32)
+    rows, finite = chosen.rows, np.isfinite(scores)
+    order = np.lexsort((chosen.values, -scores, ~finite, rows))
+    place = np.arange(len(order)) - chosen.offsets[rows]
+    kept = finite[order] & (place < k)
+    ids[rows[kept], place[kept]] = chosen.values[order[kept]]
+    best[rows[kept], place[kept]] = scores[order[kept]]
     return ids, best
 
 

@@ -17,16 +17,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from features.schema import EventType, Level
-from features.sequences import Histories
+from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
+from training.by_vectors import ByVectors, Wanted
 from training.fit import FitConfig, choose_device, fit, seed_everything
 from training.fit_checkpoint import Checkpoint
 from training.fit_processes import n_processes
 from training.item_tokens import item_tokens
 from training.metrics import ranking_metrics
 from training.reasons import Reason
-from training.recommender import Ids, Progress, Recommender, Scores, TrainingSet, register
+from training.recommender import Ids, Progress, Scores, TrainingSet, register
+from training.sampled_sum import SampledSum
 from training.sequence_batches import Batch, Epoch, draw_batches, padded, supervise
 from training.sequence_encoder import SequenceEncoder
 from training.sequence_loss import Bonus, softmax_loss
@@ -35,7 +37,7 @@ VALIDATION_USERS = 2_000
 
 
 @register
-class SequenceTransformer(Recommender):
+class SequenceTransformer(ByVectors):
     """SASRec-like network trained on what is bought in the horizon after each visit, or on what comes next.
 
     Which of the two is asked, how many items stand against the right one and for how long it is trained follows from
@@ -84,6 +86,7 @@ class SequenceTransformer(Recommender):
         self._network: SequenceEncoder
         self._tokens: sparse.csr_array
         self._stop_after: int | None = None
+        self._sum: SampledSum | None = None
         #: Folder in which trainings that are killed leave what they go on from; set it before ``fit``.
         self.checkpoints: Path | None = None
 
@@ -93,6 +96,7 @@ class SequenceTransformer(Recommender):
         self.n_items = len(snapshot.items)
         self._device = choose_device(self.config.device)
         seed_everything(self.config.seed)
+        self._nearest = self._sum = None
         self._tokens = item_tokens(snapshot).matrix
         histories = snapshot.sequences.where(snapshot.sequences.items >= 0)
         self._network = self._build()
@@ -114,6 +118,7 @@ class SequenceTransformer(Recommender):
             stop_after=self._stop_after,
             checkpoint=self._checkpoint(snapshot, training_set.validation),
         )
+        self.index(histories)
         return self
 
     def refit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
@@ -192,25 +197,40 @@ class SequenceTransformer(Recommender):
         return scores
 
     @torch.inference_mode()
-    def user_vectors(self, histories: Histories) -> Scores:
-        """(n, width + 1) float32, zeros for users without events.
-
-        The product with an item's vector ranks as ``score_all`` does all items that the user has not had yet: what an
-        index for nearest neighbours searches with.
-        """
-        found = np.zeros((len(histories), self.config.width + 1), dtype=np.float32)
+    def wanted(self, histories: Histories) -> Wanted:
+        """Vectors with a last place for the items' bias, and a bonus for what was seen before."""
+        n, width = len(histories), self.config.width
+        vectors = np.zeros((n, width + 1), dtype=np.float32)
+        own, bonus = Ragged(np.zeros(n + 1, np.int64), np.zeros(0, np.int32)), np.zeros(0, np.float32)
         known, recent = self._recent(histories)
         if len(known):
-            last = self._last(recent)
-            vectors = self._network(self._embedded(last.items), last.types, last.gaps_ms)[last.row, last.column]
-            found[known] = F.pad(vectors, (0, 1), value=1.0).cpu().numpy()
-        return found
+            network, last = self._network, self._last(recent)
+            read = network(self._embedded(last.items), last.types, last.gaps_ms)[last.row, last.column]
+            values = network.copies(read, last.items, last.types, last.row, last.column)
+            vectors[known] = F.pad(read, (0, 1), value=1.0).cpu().numpy()
+            items = last.items.cpu().numpy()
+            rows, places = np.nonzero(items < self.n_items)
+            keys, of = np.unique(known[rows] * self.n_items + items[rows, places], return_inverse=True)
+            # An item that came several times has its bonus at the first of its places, and 0 at the others.
+            bonus = np.bincount(of, values.cpu().numpy()[rows, places]).astype(np.float32)
+            own = Ragged.from_rows(keys // self.n_items, (keys % self.n_items).astype(np.int32), n)
+        return Wanted(vectors, own, bonus)
 
     @torch.inference_mode()
-    def item_vectors(self) -> Scores:
-        """(n_items, width + 1) float32: see ``user_vectors``."""
-        directions = self._network.catalogue()[1]
-        return torch.cat([directions, self._network.bias[:, None]], dim=1).cpu().numpy().astype(np.float32)
+    def item_vectors(self, items: Ids | None = None) -> Scores:
+        """(m, width + 1) float32 directions and, in the last place, the bias."""
+        rows = slice(None) if items is None else torch.from_numpy(items.astype(np.int64)).to(self._device)
+        directions, bias = self._network.catalogue()[1][rows], self._network.bias[rows, None]
+        return torch.cat([directions, bias], dim=1).cpu().numpy().astype(np.float32)
+
+    def scored(self, wanted: Wanted, best: Ragged, rows: NDArray[np.int64], logits: Scores) -> Scores:
+        """Probabilities over the catalogue, whose sum is estimated; 0 where nothing is known."""
+        if self._sum is None:
+            drawn = SampledSum.drawn(self.n_items, self.config.seed)
+            self._sum = SampledSum(drawn, self.item_vectors(drawn), self.n_items)
+        log_sums = self._sum.log(wanted.vectors, best, self.logits(wanted, best))
+        known = np.asarray(wanted.vectors.any(axis=1))
+        return np.where(known[rows], np.exp(logits - log_sums[rows]), 0).astype(np.float32)
 
     def _recent(self, histories: Histories) -> tuple[NDArray[np.int64], Histories]:
         """Rows with known items, and the last events of each of these."""
@@ -244,6 +264,7 @@ class SequenceTransformer(Recommender):
         sparse.save_npz(folder / "tokens.npz", sparse.csr_matrix(self._tokens))
         about = {"config": self.config.model_dump(), "n_items": self.n_items}
         (folder / "model.json").write_text(json.dumps(about), encoding="utf-8")
+        self.save_index(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -255,6 +276,7 @@ class SequenceTransformer(Recommender):
         model._network = model._build()
         model._network.load_state_dict(load_file(folder / "weights.safetensors"))
         model._network.eval()
+        model.load_index(folder)
         return model
 
 

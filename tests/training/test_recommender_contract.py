@@ -18,8 +18,9 @@ from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
 from tests.training.planted import Planted
+from training.by_vectors import ByVectors
 from training.reasons import WORDS, Reason
-from training.recommender import Recommender, TrainingSet, model_class, models, top_k
+from training.recommender import Recommender, TrainingSet, model_class, models, top_k, top_of
 
 SMALL: dict[str, dict[str, Any]] = {
     "transformer": {"width": 16, "epochs": 2, "length": 32},
@@ -34,13 +35,23 @@ SMALL: dict[str, dict[str, Any]] = {
 FILES = {".json", ".npz", ".safetensors", ".parquet"}
 
 
-@pytest.fixture(scope="module", params=sorted(models()))
+#: Models that have an index of a large catalogue are tried with one, too.
+INDEXED = [f"{name}, indexed" for name, kind in sorted(models().items()) if issubclass(kind, ByVectors)]
+
+
+@pytest.fixture(scope="module", params=[*sorted(models()), *INDEXED])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 def fitted(name: str, snapshot: Snapshot, asked: Labelled) -> Recommender:
-    return model_class(name)(**SMALL.get(name, {})).fit(TrainingSet(snapshot, asked))
+    name, _, indexed = name.partition(", ")
+    with pytest.MonkeyPatch.context() as patch:
+        if indexed:
+            patch.setattr("training.by_vectors.INDEXED_FROM", 1)
+        model = model_class(name)(**SMALL.get(name, {})).fit(TrainingSet(snapshot, asked))
+    assert model.is_indexed == bool(indexed)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +177,7 @@ def test_what_is_saved_answers_equally_without_any_pickle(
     model.save(tmp_path / "model")
     loaded = type(model).load(tmp_path / "model")
     assert loaded.config == model.config and loaded.n_items == model.n_items
+    assert loaded.is_indexed == model.is_indexed
     for one, other in zip(model.recommend(histories, 10), loaded.recommend(histories, 10), strict=True):
         assert np.array_equal(one, other)
     one = histories.take(np.array([0]))
@@ -182,6 +194,7 @@ def test_the_configuration_round_trips(model: Recommender) -> None:
     assert type(model)(**json.loads(text)).config == model.config
 
 
+@pytest.mark.parametrize("name", sorted(models()))
 def test_an_unknown_hyper_parameter_is_named(name: str) -> None:
     with pytest.raises(ConfigError, match=f"model {name}: no_such_thing is not a known key"):
         model_class(name)(no_such_thing=1)
@@ -229,6 +242,18 @@ def test_top_k_is_a_stable_sort() -> None:
             assert ids[row, : len(expected)].tolist() == expected
             assert best[row, : len(expected)].tolist() == scores[row, expected].tolist()
             assert (ids[row, len(expected) :] == -1).all()
+
+
+def test_top_of_few_items_is_top_k_of_all() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 4, size=(50, 30)).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.3] = -np.inf
+    scores[7] = -np.inf
+    rows, items = np.nonzero(~np.isneginf(scores) | (rng.random(scores.shape) < 0.1))
+    few = Ragged.from_rows(rows, items.astype(np.int32), 50)
+    for k in (1, 7, 31):
+        for one, other in zip(top_of(few, scores[rows, items], k), top_k(scores, k), strict=True):
+            assert np.array_equal(one, other)
 
 
 @pytest.mark.parametrize(
