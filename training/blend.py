@@ -7,8 +7,9 @@ weighted by how well it remembers its own training data.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +37,7 @@ from training.recommender import (
     register,
     top_k,
 )
+from training.shortlist import shortlists
 
 #: Columns that one model's scores become: evidence in all, and evidence relative to the user's best item.
 BASIS = 2
@@ -49,7 +51,7 @@ def basis(s: NDArray[Any], best: NDArray[Any], scale: NDArray[Any] | float) -> t
     return np.log1p(s / scale), s / np.where(best > 0, best, 1.0)
 
 
-#: Of (n, k) items of n questions, the position in ``Blend.parts`` of what spoke most for each, -1 for none.
+#: Of (n, k) places in the rows of n questions, the position in ``Blend.parts`` of what spoke most, -1 for none.
 Spoke = Callable[[Ids], NDArray[np.int8]]
 
 
@@ -185,10 +187,23 @@ class Blend(Recommender):
 
     def score_all(self, histories: Histories) -> Scores:
         """(n, n_items) sums of the parts' contributions; popularity where there are none."""
-        return self._ranked(histories, None, frozenset())[0]
+        return self._ranked(histories, self.part_scores(histories))[0]
 
-    def _total(self, added: Scores) -> Scores:
-        return np.where((added != 0).any(axis=0), added.sum(axis=0), self.popular)
+    def _total(self, added: Scores, items: Ids | None) -> Scores:
+        popular = self.popular if items is None else self.popular[items]
+        return np.where((added != 0).any(axis=0), added.sum(axis=0), popular)
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether a part is: then all parts are asked for their best, and only these are ranked."""
+        return any(part.is_indexed for part in self.parts.values())
+
+    def recommend(self, histories: Histories, k: int, allowed: Mask | None = None) -> tuple[Ids, Scores]:
+        """The ``k`` best items of each user, of a large catalogue those among the parts' best."""
+        if not self.is_indexed:
+            return super().recommend(histories, k, allowed)
+        ranking = self.rank(histories, k, allowed)
+        return ranking.ids, ranking.scores
 
     def rank(
         self, histories: Histories, k: int, allowed: Mask | None = None, unavailable: frozenset[str] = frozenset()
@@ -198,21 +213,60 @@ class Blend(Recommender):
         scores = np.full((len(histories), k), -np.inf, dtype=np.float32)
         parts = np.full((len(histories), k), -1, dtype=np.int8)
         for rows in chunks(len(histories), at_once(self.n_items)):
-            asked = histories.take(np.arange(rows.start, rows.stop))
-            total, spoke = self._ranked(asked, allowed, unavailable)
-            ids[rows], scores[rows] = top_k(total, k, allowed)
-            parts[rows] = np.where(ids[rows] >= 0, spoke(np.maximum(ids[rows], 0)), -1)
+            some = np.arange(rows.start, rows.stop)
+            for of, items, said in self._asked(histories.take(some), k, allowed, unavailable):
+                mine = allowed if allowed is None or items is None else allowed[items]
+                total, spoke = self._ranked(histories.take(some[of]), said, items, mine)
+                places, best = top_k(total, k, mine)
+                found = np.maximum(places, 0)
+                scores[some[of]] = best
+                parts[some[of]] = np.where(places >= 0, spoke(found), -1)
+                ids[some[of]] = np.where(places >= 0, found if items is None else items[found], -1)
         return Ranking(ids, scores, parts)
 
-    def _ranked(self, histories: Histories, allowed: Mask | None, unavailable: frozenset[str]) -> tuple[Scores, Spoke]:
-        """(n, n_items) what ``rank`` sorts by, and who spoke; ``allowed`` is for rankings that choose candidates."""
-        added = self.contributions(histories, unavailable)
+    def _asked(
+        self, histories: Histories, k: int, allowed: Mask | None, unavailable: frozenset[str]
+    ) -> Iterator[tuple[NDArray[np.int64], Ids | None, Scores]]:
+        """Rows, the items in question, all if absent, and (parts, rows, items) what the parts say of them."""
+        if not self.is_indexed:
+            yield np.arange(len(histories)), None, self.part_scores(histories, unavailable)
+            return
+        each, popular = max(k, self.config.candidates), self._most_popular(k, allowed)
+        lists = shortlists(self.parts, histories, each, allowed, unavailable, popular)
+        for row, (items, said) in enumerate(lists):
+            if len(items):
+                yield np.array([row]), items, said
 
-        def spoke(items: Ids) -> NDArray[np.int8]:
-            of_items = np.take_along_axis(added, items[None], axis=2)
+    def _most_popular(self, k: int, allowed: Mask | None) -> Ids:
+        """(k,) int32, or fewer: what is ranked where no part speaks for as many."""
+        order = self._by_popularity
+        if allowed is None:
+            return order[:k]
+        likely = order[: 4 * k]
+        found = likely[allowed[likely]]
+        return found[:k] if len(found) >= k else order[allowed[order]][:k]
+
+    @cached_property
+    def _by_popularity(self) -> Ids:
+        return np.argsort(-self.popular, kind="stable").astype(np.int32)
+
+    def _ranked(
+        self, histories: Histories, scores: Scores, items: Ids | None = None, allowed: Mask | None = None
+    ) -> tuple[Scores, Spoke]:
+        """(n, u) what ``rank`` sorts by, and who spoke.
+
+        Args:
+            scores: (parts, n, u) what the parts say; may be written over.
+            items: (u,) which they are; all if absent.
+            allowed: (u,) which of them may be shown, for rankings that choose candidates.
+        """
+        added = self.added(scores)
+
+        def spoke(places: Ids) -> NDArray[np.int8]:
+            of_items = np.take_along_axis(added, places[None], axis=2)
             return np.where(of_items.max(axis=0) > 0, of_items.argmax(axis=0), -1).astype(np.int8)
 
-        return self._total(added), spoke
+        return self._total(added, items), spoke
 
     def _scales(self, *questions: Labelled) -> NDArray[np.float64]:
         """The mean positive score of each part: what counts as one unit of its evidence."""

@@ -110,29 +110,31 @@ class Ranker(Blend):
         ranking = self.rank(histories, k, allowed)
         return ranking.ids, ranking.scores
 
-    def _ranked(self, histories: Histories, allowed: Mask | None, unavailable: frozenset[str]) -> tuple[Scores, Spoke]:
+    def _ranked(
+        self, histories: Histories, scores: Scores, items: Ids | None = None, allowed: Mask | None = None
+    ) -> tuple[Scores, Spoke]:
         """The candidates' scores, and below them the blend's."""
-        scores = self.part_scores(histories, unavailable)
         situations = self._situations(histories, scores)
         chosen, places = candidates(scores, self.config.candidates, self.config.cap, allowed)
         columns = self._columns(scores, chosen, places)
-        features = candidate_features(self.facts, histories, chosen)
+        known = chosen if items is None else Ragged(chosen.offsets, items[chosen.values])
+        features = candidate_features(self.facts, histories, known)
         added = self.added(scores)
-        total = self._total(added)
+        total = self._total(added, items)
         spoke = np.where(added.max(axis=0) > 0, added.argmax(axis=0), -1).astype(np.int8)
         for situation, weights in self.weights.items():
             flat = np.flatnonzero((situations == situation)[chosen.rows])
             by_part = np.einsum("mpc,pc->mp", columns[flat], weights.of_parts)
             ranked = by_part.sum(axis=1) + weights.standard(features[flat]) @ weights.of_features
-            rows, items = chosen.rows[flat], chosen.values[flat]
-            spoke[rows, items] = np.where(by_part.max(axis=1) > 0, by_part.argmax(axis=1), -1)
-            total[rows, items] = -np.inf
+            rows, of = chosen.rows[flat], chosen.values[flat]
+            spoke[rows, of] = np.where(by_part.max(axis=1) > 0, by_part.argmax(axis=1), -1)
+            total[rows, of] = -np.inf
             best_other = np.maximum(total.max(axis=1), 0.0)
             worst = np.full(len(histories), np.inf)
             np.minimum.at(worst, rows, ranked)
             # Scores above 0, and above those of all other items, say that something speaks for a candidate.
-            total[rows, items] = ranked + (best_other + 1e-3 - np.minimum(worst, best_other))[rows]
-        return total, lambda items: np.take_along_axis(spoke, items, axis=1)
+            total[rows, of] = ranked + (best_other + 1e-3 - np.minimum(worst, best_other))[rows]
+        return total, lambda found: np.take_along_axis(spoke, found, axis=1)
 
     def _columns(self, scores: Scores, chosen: Ragged, places: NDArray[np.int16]) -> Doubles:
         """(m, parts, OF_PART) what each part says of each candidate."""
