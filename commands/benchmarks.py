@@ -22,6 +22,7 @@ class _Asked:
     data: Path | None
     seeds: int | None
     events: int | None
+    items: int | None
     plot: Path | None
     keep: Path | None
     minutes: float | None
@@ -120,6 +121,12 @@ def _training(asked: _Asked) -> tuple[dict[str, Any], Any]:
     return benchmark_training(asked.folder(), minutes, asked.notify), render_training
 
 
+def _catalogue(asked: _Asked) -> tuple[dict[str, Any], Any]:
+    from experiments.benchmarks.catalogue.run import benchmark_catalogue, render_catalogue
+
+    return benchmark_catalogue(asked.items or 1_000_000, asked.events or 1_000_000, asked.notify), render_catalogue
+
+
 def _uplift(asked: _Asked) -> tuple[dict[str, Any], Any]:
     if asked.data is None:
         from experiments.benchmarks.uplift.planted import benchmark_planted
@@ -135,6 +142,7 @@ def _uplift(asked: _Asked) -> tuple[dict[str, Any], Any]:
 _BENCHMARKS: dict[str, tuple[str, Callable[[_Asked], tuple[dict[str, Any], Any]]]] = {
     "simulated-shop": ("what the arms find where the truth is known; --seeds shops of --events", _simulated_shop),
     "campaigns": ("who redeems coupons; --data FOLDER with campaigns.parquet, --seeds", _campaigns),
+    "catalogue": ("how a large catalogue is fitted and searched; --items, --events", _catalogue),
     "features": ("the feature pipeline's speed, against SQL by hand and pandas; --events", _features),
     "intent": (
         "what is about to be bought; --data FOLDER with online_shoppers.parquet, else planted, --seeds",
@@ -161,6 +169,7 @@ def benchmark(
     data: Annotated[Path | None, typer.Option(help="Folder of published data.")] = None,
     seeds: Annotated[int | None, typer.Option(help="Repetitions; default 5 shops or splits, else 3.", min=1)] = None,
     events: Annotated[int | None, typer.Option(help="Simulated; default 200,000 a shop, features 20,000,000.")] = None,
+    items: Annotated[int | None, typer.Option(help="Of the simulated catalogue; default 1,000,000.", min=1_000)] = None,
     plot: Annotated[Path | None, typer.Option(help="Picture of the result, where there is one.")] = None,
     keep: Annotated[
         Path | None,
@@ -185,6 +194,7 @@ def benchmark(
     if events is not None and events < _FEWEST_EVENTS:
         raise ConfigError("--events", f"must be at least {_FEWEST_EVENTS}", events)
     with bars() as (console, notify):
-        result, render = _BENCHMARKS[name][1](_Asked(data, seeds, events, plot, keep, minutes, workers, notify))
+        asked = _Asked(data, seeds, events, items, plot, keep, minutes, workers, notify)
+        result, render = _BENCHMARKS[name][1](asked)
     console.print(render(result))
     write_json(json_file, result)
