@@ -91,10 +91,9 @@ def ask(engine: Engine, dataset: Dataset, snapshot: Snapshot, until_ms: int, mom
     vocabulary = snapshot.items.extended(bought[Columns.ITEM_ID])
     since = frame[frame[Columns.TS] < at]
     histories = _asked(snapshot, users, instants, since)
-    pairs = np.unique(
-        np.stack([users.encode(bought[Columns.USER_ID]), vocabulary.encode(bought[Columns.ITEM_ID])]), axis=1
+    labels = Ragged.distinct(
+        users.encode(bought[Columns.USER_ID]), vocabulary.encode(bought[Columns.ITEM_ID]), len(users)
     )
-    labels = Ragged.from_rows(pairs[0].astype(np.int64), pairs[1].astype(np.int32), len(users))
     return Labelled(histories, labels, vocabulary, _groups(snapshot, users, histories))
 
 

@@ -101,7 +101,7 @@ class ByVectors(Recommender):
         for rows in chunks(len(histories)):
             some = np.arange(rows.start, rows.stop)
             wanted, asked = self.wanted(histories.take(some)), candidates.take(some)
-            best = self._distinct(self._nearest.search(wanted.vectors, HEAD), wanted.own)
+            best = _together(self._nearest.search(wanted.vectors, HEAD), wanted.own)
             flat = slice(int(candidates.offsets[rows.start]), int(candidates.offsets[rows.stop]))
             scores[flat] = self.scored(wanted, best, asked.rows, self.logits(wanted, asked))
         return scores
@@ -126,7 +126,7 @@ class ByVectors(Recommender):
         own = wanted.own
         enough = min(k + int(own.lengths.max(initial=0)), self.n_items)
         found = nearest.search(wanted.vectors, max(enough if allowed is None else 2 * enough, HEAD))
-        best = self._distinct(found[:, :HEAD], own)
+        best = _together(found[:, :HEAD], own)
         if allowed is not None:
             kept = allowed[own.values]
             own = Ragged.from_rows(own.rows[kept], own.values[kept], len(own))
@@ -140,14 +140,7 @@ class ByVectors(Recommender):
             lowest = (np.arange(self.n_items) if allowed is None else np.flatnonzero(allowed))[:enough]
             found[unknown] = -1
             found[unknown, : len(lowest)] = lowest
-        return self._distinct(found, own), best
-
-    def _distinct(self, found: Ids, own: Ragged) -> Ragged:
-        """Of each row the items in ``found`` (n, c), -1 being none, and in ``own``."""
-        rows, places = np.nonzero(found >= 0)
-        keys = np.append(rows * self.n_items + found[rows, places], own.rows * self.n_items + own.values)
-        owners, items = np.divmod(np.unique(keys), max(self.n_items, 1))
-        return Ragged.from_rows(owners, items.astype(np.int32), len(own))
+        return _together(found, own), best
 
     def save_index(self, folder: Path) -> None:
         """One npz, if there is an index."""
@@ -158,6 +151,12 @@ class ByVectors(Recommender):
         """Read what ``save_index`` wrote; call it when all else is loaded."""
         if (folder / _FILE).is_file():
             self._nearest = Nearest.load(folder / _FILE, self.item_vectors())
+
+
+def _together(found: Ids, own: Ragged) -> Ragged:
+    """Of each row the items in ``found`` (n, c), -1 being none, and in ``own``."""
+    rows, places = np.nonzero(found >= 0)
+    return Ragged.distinct(np.append(rows, own.rows), np.append(found[rows, places], own.values), len(own))
 
 
 __all__ = ["HEAD", "INDEXED_FROM", "ByVectors", "Wanted"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from features.ids import UNKNOWN
 from features.schema import Level
@@ -45,7 +44,9 @@ def shortlists(
             best.extend(_indexed(part, asked[name], each, allowed))
         else:
             best.append(_looked_up(dense[name], each, allowed))
-    chosen = _distinct(np.concatenate(best, axis=1))
+    likely = np.concatenate(best, axis=1)
+    rows, places = np.nonzero(likely >= 0)
+    chosen = Ragged.distinct(rows, likely[rows, places], n)
     scores = np.zeros((len(parts), len(chosen.values)), dtype=np.float32)
     for position, name in enumerate(parts):
         if name in dense:
@@ -82,14 +83,6 @@ def _looked_up(scores: Scores, each: int, allowed: Mask | None) -> Ids:
             ids = top_k(of_row[None, places], each)[0][0]
             best[row, :each] = np.where(ids >= 0, places[ids], UNKNOWN) if len(places) else UNKNOWN
     return best
-
-
-def _distinct(found: NDArray[np.int32]) -> Ragged:
-    """Of each row of (n, c) its distinct items, -1 being none."""
-    in_order = np.sort(found, axis=1)
-    is_new = np.diff(in_order, axis=1, prepend=UNKNOWN) != 0
-    rows, places = np.nonzero(is_new & (in_order >= 0))
-    return Ragged.from_rows(rows, in_order[rows, places], len(found))
 
 
 __all__ = ["shortlists"]

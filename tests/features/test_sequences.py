@@ -15,6 +15,15 @@ from hypothesis import strategies as st
 from features.sequences import Histories, Ragged, positions
 
 
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2**31 - 1) | st.integers(0, 3))))
+def test_distinct_values_of_each_row_against_sets(pairs: list[tuple[int, int]]) -> None:
+    rows, values = (np.array([pair[side] for pair in pairs], dtype=np.int32) for side in (0, 1))
+    found = Ragged.distinct(rows, values, 6)
+    expected = [sorted({value for row, value in pairs if row == number}) for number in range(6)]
+    assert [found.values[a:b].tolist() for a, b in pairwise(found.offsets)] == expected
+    assert (found.values.dtype, found.offsets.dtype) == (np.int32, np.int64)
+
+
 class Row(NamedTuple):
     """One question as plain values: user, as_of_ms, snapshot_ms, [(item, event type, ts)]."""
 

@@ -105,11 +105,10 @@ def asked_about(snapshot: Snapshot, pairs: pd.DataFrame) -> Labelled:
     known = rows >= 0
     names = pairs["item"].astype(str)[known]
     vocabulary = snapshot.items.extended(names)
-    cells = np.unique(np.stack([rows[known].astype(np.int64), vocabulary.encode(names).astype(np.int64)]), axis=1)
-    users, numbers = np.unique(cells[0], return_inverse=True)
-    labels = Ragged.from_rows(numbers.astype(np.int64), cells[1].astype(np.int32), len(users))
+    labels = Ragged.distinct(rows[known], vocabulary.encode(names), len(snapshot.users))
+    users = np.flatnonzero(labels.lengths)
     groups = np.full(len(users), Group.HOT.value, dtype=object)
-    return Labelled(snapshot.sequences.take(users), labels, vocabulary, groups)
+    return Labelled(snapshot.sequences.take(users), labels.take(users), vocabulary, groups)
 
 
 __all__ = ["ASKED", "ONE_OF", "K", "asked_about", "benchmark_split", "held_out"]
