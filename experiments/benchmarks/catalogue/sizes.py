@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.catalogue.planted import planted_vectors
+from experiments.benchmarks.catalogue.timed import alone_ms
 from training.nearest import DEPTH, Nearest
 from training.recommender import Ids, Scores, top_k
 
@@ -44,18 +45,10 @@ def at_size(n_items: int) -> dict[str, Any]:
         "groups": index.n_groups,
         "probes": index.probes,
         "build_s": build_s,
-        **{f"{name}_ms": _alone_ms(ask, asked) for name, ask in (("exact", exact), ("index", indexed))},
+        "exact_ms": alone_ms(lambda row: exact(asked[row]), ALONE),
+        "index_ms": alone_ms(lambda row: indexed(asked[row]), ALONE),
         **{f"{name}_batch_ms": _together_ms(ask, asked) for name, ask in (("exact", exact), ("index", indexed))},
     }
-
-
-def _alone_ms(ask: Callable[[Scores], Ids], questions: Scores) -> float:
-    spent = []
-    for row in range(ALONE):
-        start = time.process_time()
-        ask(questions[row : row + 1])
-        spent.append(time.process_time() - start)
-    return 1e3 * float(np.median(spent))
 
 
 def _together_ms(ask: Callable[[Scores], Ids], questions: Scores) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 import training.zoo  # noqa: F401  # models are found by name
 from experiments.benchmarks.catalogue.planted import planted
+from experiments.benchmarks.catalogue.timed import alone_ms
 from experiments.benchmarks.machine import peak_mb
 from features.schema import Columns
 from training.blend import Blend
@@ -68,10 +69,10 @@ def trained(
     allowed = snapshot.item_matrix[Columns.AVAILABLE].to_numpy(dtype=bool)
     found = stage("retrieve", lambda: model.recommend(asked, K, allowed)[0])
     alone = Blend.of_one(name, model, snapshot)
-    index_ms = _alone_ms(lambda row: alone.recommend(asked.take(row), K, allowed))
+    index_ms = alone_ms(lambda row: alone.recommend(asked.take(row), K, allowed), ALONE)
     index, model._nearest = model._nearest, None
     best = stage("retrieve exactly", lambda: model.recommend(asked, K, allowed)[0])
-    exact_ms = _alone_ms(lambda row: alone.recommend(asked.take(row), K, allowed))
+    exact_ms = alone_ms(lambda row: alone.recommend(asked.take(row), K, allowed), ALONE)
     shared = [len(set(one) & set(other)) for one, other in zip(best.tolist(), found.tolist(), strict=True)]
     return {
         "stages": stage.told,
@@ -90,15 +91,6 @@ def trained(
 
 def _hit(found: Ids, answers: Ids) -> float:
     return float((found == answers[:, None]).any(axis=1).mean())
-
-
-def _alone_ms(ask: Callable[[np.ndarray], Any]) -> float:
-    spent = []
-    for row in range(ALONE):
-        start = time.process_time()
-        ask(np.array([row]))
-        spent.append(time.process_time() - start)
-    return 1e3 * float(np.median(spent))
 
 
 __all__ = ["SETTINGS", "trained"]
