@@ -63,22 +63,21 @@ def render_conversation(conversation: Conversation) -> RenderableType:
 
 def _intents(intents: dict[str, Any]) -> Iterator[RenderableType]:
     """A table with a line per target and predictor, the one that is served marked; and what could not be measured."""
-    if any("not_measurable" not in told for told in intents.values()):
-        yield _measured_intents(intents)
-    for target, told in intents.items():
-        if "not_measurable" in told:
-            yield Text(f"{target}: not measurable, {told['not_measurable']}", style="dim")
+    measured = {target: told for target, told in intents.items() if "not_measurable" not in told}
+    if measured:
+        yield _measured(measured)
+    for target in intents:
+        if target not in measured:
+            yield Text(f"{target}: not measurable, {intents[target]['not_measurable']}", style="dim")
 
 
-def _measured_intents(intents: dict[str, Any]) -> Table:
+def _measured(intents: dict[str, Any]) -> Table:
     table = Table(title="what users were about to do", title_justify="left", title_style="bold")
     table.add_column("target, share of users", no_wrap=True)
     table.add_column("predictor", no_wrap=True)
     for name in ("ROC-AUC", "PR-AUC", "log loss", "Brier", "ECE", "log score gained", "verdict"):
         table.add_column(name, justify="right", no_wrap=True)
     for target, told in intents.items():
-        if "not_measurable" in told:
-            continue
         about = f"{target}, {told['share']:.1%} of {told['n_users']:,}"
         for predictor, found in told["predictors"].items():
             cells = [f"{found[name]:.4f}" for name in ("roc_auc", "pr_auc", "log_loss", "brier", "ece")]

@@ -250,7 +250,7 @@ def _slate(
         )
     ]
     told = ages(question, request.attributes, config.snapshot_fresh_s)
-    left = unranked(request.candidates or (), request.hidden, bundle)
+    left = {} if request.candidates is None else unranked(request.candidates, request.hidden, bundle)
     return Slate(items, bundle.digest, bundle.arm, notes, told, left)
 
 

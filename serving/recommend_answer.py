@@ -9,6 +9,9 @@ from pydantic import BaseModel, Field
 from serving.contracts import Attribute, Body, Id, Surface
 from serving.freshness import Ages
 
+#: Items wanted where neither ``k`` nor candidates say how many.
+DEFAULT_K = 10
+
 
 class RecommendRequest(Body):
     """Which items to show to this user, here and now."""
@@ -18,7 +21,7 @@ class RecommendRequest(Body):
         None,
         ge=1,
         le=500,
-        description="Items wanted; fewer come back where fewer are known. If absent, all candidates, or else 10.",
+        description=f"Items wanted; fewer come back where fewer are known. If absent, all candidates or {DEFAULT_K}.",
     )
     surface: Surface = Surface.HOME
     attributes: dict[Id, Attribute] = Field({}, max_length=100, description="Demographics of a user not known yet.")
@@ -31,7 +34,9 @@ class RecommendRequest(Body):
     @property
     def wanted(self) -> int:
         """``k``, or what it is where it was left out."""
-        return self.k or len(self.candidates or range(10))
+        if self.k is not None:
+            return self.k
+        return DEFAULT_K if self.candidates is None else len(self.candidates)
 
 
 class ShownItem(BaseModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from training.train import build_models, train
 COLD, HORIZON_DAYS = 40, 14
 #: The share of users who are fans of an item: those of whose purchases, by the planted truth, most are of it.
 FANS = 0.05
-PARTS = {"bestsellers": {}, "history": {}, "cooccurrence": {}, "linear": {}, "transformer": {}}
+PARTS = ["bestsellers", "history", "cooccurrence", "linear", "transformer"]
 
 Ranks = NDArray[np.float64]
 
@@ -39,8 +40,8 @@ def ranks(shop: Shop, shop_files: Path, tmp_path_factory: pytest.TempPathFactory
     ingest(folder, "tables", folder / "data")
     dataset = Dataset.open(folder / "data")
     as_of_ms = default_as_of(dataset, HORIZON_DAYS)
-    arms = {name: {"model": name, **settings} for name, settings in PARTS.items()}
-    arms |= {name: {"model": name, "parts": list(PARTS)} for name in ("blend", "ranker")}
+    arms: dict[str, dict[str, Any]] = {name: {"model": name} for name in PARTS}
+    arms |= {name: {"model": name, "parts": PARTS} for name in ("blend", "ranker")}
     with Engine.duckdb() as engine:
         trained = train(engine, dataset, build_models(arms), as_of_ms, HORIZON_DAYS * DAY_MS)
     snapshot = trained.snapshot
