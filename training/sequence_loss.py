@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Logits that are held at once: about one megabyte, what the second cache of a core holds.
-HELD_LOGITS = 1 << 18
+#: Logits that are held at once, four megabytes: more leave the caches, and with fewer the products' rows are too few to
+#: be worth what a product does to its candidates first (a loss takes a sixth longer with a quarter of them in one
+#: thread, half as long again in two).
+HELD_LOGITS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
