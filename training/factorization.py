@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -15,13 +16,20 @@ from scipy import sparse
 
 from features.schema import Level
 from features.sequences import Histories, Ragged
+from features.snapshot import Snapshot
 from training.by_vectors import ByVectors, Wanted
 from training.configured import HyperParameters
+from training.described import Described
+from training.fit_processes import all_rows
 from training.graph_patterns import degrees, patterns, power
 from training.item_to_item import strongest_interest
+from training.item_tokens import weighted_tokens
 from training.reasons import Reason
 from training.recommender import Ids, Progress, Scores, TrainingSet, register
 from training.search_space import Between, Space
+from training.user_tokens import UserTokens
+
+Counts = NDArray[np.int64]
 
 #: Numbers that are gathered at once.
 AT_ONCE = 4_000_000
@@ -43,6 +51,8 @@ class Factorization(ByVectors):
     recommendation benchmarks). Items start where the spectral model has them, so that few turns are enough.
 
     Users are not kept: a history's vector is solved for when it is asked about, so strangers are answered like others.
+    What nobody took yet, and who took nothing yet, has the vector that what is told of it lets expect: see
+    ``Described``.
     """
 
     name = "factorization"
@@ -56,43 +66,78 @@ class Factorization(ByVectors):
             unobserved: ``a``.
             penalty: Against chance.
             sweeps: Times that users and then items are solved for.
+            attributes: How much what is told of users and items lets expect of them; 0 to learn without.
         """
 
         width: int = Field(default=256, ge=1)
         unobserved: float = Field(default=0.005, gt=0)
         penalty: float = Field(default=0.014, gt=0)
         sweeps: int = Field(default=3, ge=1)
+        attributes: float = Field(default=1.0, ge=0)
 
     space: ClassVar[Space] = {
         "width": Between(32, 512, log=True),
         "unobserved": Between(0.001, 0.3, log=True),
         "penalty": Between(0.001, 0.1, log=True),
         "sweeps": Between(1, 8),
+        "attributes": Between(0.1, 100.0, log=True),
     }
 
     _items: torch.Tensor  # (items, width) float32
+    _told: UserTokens
+    _described: Described | None  # users without a history
 
     def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
         """Alternate; a sweep is O(pairs * longest history * width), short histories being cheap."""
-        self.n_items = len(training_set.snapshot.items)
-        taken = self.past(training_set.snapshot.sequences)
+        snapshot = training_set.snapshot
+        self.n_items = len(snapshot.items)
+        taken = self.past(snapshot.sequences)
         self.learn(taken, patterns(taken.astype(bool), self.config.width, USER_POWER, ITEM_POWER), progress)
-        self.index(training_set.snapshot.sequences)
+        if self.config.attributes:
+            self._describe(snapshot, taken)
+        self.index(snapshot.sequences)
         return self
+
+    def _describe(self, snapshot: Snapshot, taken: sparse.csr_array) -> None:
+        """Learn what users' and items' tokens let expect; items that nobody took get their vectors from theirs."""
+        told, items = UserTokens.of(snapshot.sequences, snapshot.attributes), weighted_tokens(snapshot)
+        if not taken.nnz:
+            return
+        if told.details:
+            vectors = self._solved(taken, self._items)
+            self._told, users = told, told.matrix(snapshot.sequences)
+            self._described = self._learnt(users, vectors, np.diff(taken.indptr), self.n_items)
+        takers = np.bincount(taken.indices, minlength=self.n_items)
+        new = np.flatnonzero((takers == 0) & (items.sum(axis=1) > 0))
+        if len(new):
+            described = self._learnt(items, self._items, takers, len(snapshot.users))
+            self._items[torch.from_numpy(new)] = torch.from_numpy(described.means(items[new]))
+            self._prepare()
+
+    def _learnt(self, tokens: sparse.csr_array, vectors: torch.Tensor, pairs: Counts, others: int) -> Described:
+        """From all that have pairs; each weighs what the penalty weighs it."""
+        sizes = np.where(pairs > 0, pairs + self.config.unobserved * others, 0).astype(np.float32)
+        return Described.fit(tokens, vectors.numpy(), sizes, self.config.attributes)
 
     def learn(self, taken: sparse.csr_array, first: NDArray[np.float32], progress: Progress | None = None) -> Self:
         """As ``fit``, from interest (users, items) and patterns (items, at least ``width`` if there are as many)."""
         c, self.n_items = self.config, taken.shape[1]
+        self._told, self._described = UserTokens({}), None
         by_item = sparse.csr_array(taken.T.tocsr())
         start = first[:, : c.width] * power(degrees(taken)[1], BACK_POWER)[:, None]
         self._items = torch.from_numpy(np.ascontiguousarray(start, dtype=np.float32))
         for sweep in range(c.sweeps):
-            users, _ = Solver(self._items, c.unobserved, c.penalty).solve(taken)
-            self._items, _ = Solver(users, c.unobserved, c.penalty).solve(by_item)
+            users = self._solved(taken, self._items)
+            self._items = self._solved(by_item, users)
             if progress is not None:
                 progress(sweep + 1, c.sweeps, {})
         self._prepare()
         return self
+
+    def _solved(self, interest: sparse.csr_array, columns: torch.Tensor) -> torch.Tensor:
+        """(rows, width) float32: the best vectors of all rows, among the processes of ``torchrun`` by turns."""
+        solver = Solver(columns, self.config.unobserved, self.config.penalty)
+        return all_rows(interest.shape[0], lambda rows: solver.solve(sparse.csr_array(interest[rows]))[0])
 
     def _prepare(self) -> None:
         """What follows from what is saved; in double precision, so that answers do not depend on who else asks."""
@@ -104,16 +149,24 @@ class Factorization(ByVectors):
         past.sort_indices()
         return past
 
+    def _vectors(self, histories: Histories) -> torch.Tensor:
+        """(n, width) float32."""
+        past = self.past(histories)
+        vectors, _ = self._solver.solve(past)
+        if self._described is not None:
+            told = self._told.matrix(histories)
+            new = np.flatnonzero((np.diff(past.indptr) == 0) & (np.diff(told.indptr) > 0))
+            vectors[torch.from_numpy(new)] = torch.from_numpy(self._described.means(told[new])).double()
+        return vectors.float()
+
     def score_all(self, histories: Histories) -> Scores:
-        """(n, n_items); 0 for users without a known item."""
-        vectors, _ = self._solver.solve(self.past(histories))
-        return (vectors.float() @ self._items.T).numpy()
+        """(n, n_items); 0 for users without a known item who told nothing."""
+        return (self._vectors(histories) @ self._items.T).numpy()
 
     def wanted(self, histories: Histories) -> Wanted:
         """The users' vectors; no item has a bonus."""
-        vectors, _ = self._solver.solve(self.past(histories))
         nothing = Ragged(np.zeros(len(histories) + 1, np.int64), np.zeros(0, np.int32))
-        return Wanted(vectors.float().numpy(), nothing, np.zeros(0, np.float32))
+        return Wanted(self._vectors(histories).numpy(), nothing, np.zeros(0, np.float32))
 
     def item_vectors(self, items: Ids | None = None) -> Scores:
         """(m, width) float32."""
@@ -121,28 +174,42 @@ class Factorization(ByVectors):
         return vectors if items is None else vectors[items]
 
     def explain(self, histories: Histories, items: Ids) -> list[Reason]:
-        """Names the item of the history that adds most to the score of each of ``items`` (Hu et al. 2008, 5)."""
+        """Names the item of the history that adds most to the score of each of ``items`` (Hu et al. 2008, 5).
+
+        Without a history, what the user told that adds most.
+        """
         past = self.past(histories)
-        if not past.nnz:
+        asked = self._items[torch.from_numpy(items.astype(np.int64))].double()
+        if past.nnz:
+            _, parts = self._solver.solve(past)
+            sources = past.indices[(parts @ asked.T).argmax(dim=0).numpy()]
+            return [Reason("same_taste_as", item=int(source)) for source in sources]
+        told = self._told.matrix(histories).indices
+        if self._described is None or not len(told):
             return [Reason("unexplained")] * len(items)
-        _, parts = self._solver.solve(past)
-        support = parts @ self._items[torch.from_numpy(items.astype(np.int64))].double().T
-        sources = past.indices[support.argmax(dim=0).numpy()]
-        return [Reason("same_taste_as", item=int(source)) for source in sources]
+        details = self._told.details
+        most = told[(self._described.effects[told] @ asked.float().numpy().T).argmax(axis=0)]
+        return [Reason("liked_in", detail=details[token]) for token in most]
 
     def save(self, folder: Path) -> None:
         """An npz and a JSON file, and of a large catalogue another npz."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / "items.npz", items=self._items.numpy())
-        (folder / "model.json").write_text(json.dumps({"config": self.config.model_dump()}), encoding="utf-8")
+        described = {} if self._described is None else asdict(self._described)
+        np.savez_compressed(folder / "items.npz", items=self._items.numpy(), **described)
+        about = {"config": self.config.model_dump(), "told": self._told.values}
+        (folder / "model.json").write_text(json.dumps(about), encoding="utf-8")
         self.save_index(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote."""
-        model = cls(**json.loads((folder / "model.json").read_text(encoding="utf-8"))["config"])
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        model = cls(**about["config"])
+        model._told = UserTokens({name: tuple(values) for name, values in about["told"].items()})
         with np.load(folder / "items.npz", allow_pickle=False) as arrays:
             model._items = torch.from_numpy(arrays["items"])
+            told = "effects" in arrays
+            model._described = Described(arrays["effects"], arrays["constant"]) if told else None
         model.n_items = len(model._items)
         model._prepare()
         model.load_index(folder)

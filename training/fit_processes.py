@@ -51,10 +51,27 @@ def agreed(value: Callable[[], float]) -> float:
     """What the first process finds; the others wait for it, so that all decide alike."""
     if n_processes() == 1:
         return value()
-    meet(torch.device("cuda", own_gpu()) if torch.cuda.is_available() else torch.device("cpu"))
+    meet(_own_device())
     found = [value() if own_number() == 0 else 0.0]
     dist.broadcast_object_list(found, src=0, device=torch.device("cpu"))
     return found[0]
+
+
+def all_rows(n: int, some: Callable[[slice], Tensor]) -> Tensor:
+    """(n, ...) on the CPU: what ``some`` finds for rows of a table, each process asking it about its share of them."""
+    if n_processes() == 1:
+        return some(slice(None))
+    meet(_own_device())
+    rows = slice(own_number(), None, n_processes())
+    found = some(rows)
+    whole = found.new_zeros(n, *found.shape[1:])
+    whole[rows] = found
+    dist.all_reduce(whole)
+    return whole
+
+
+def _own_device() -> torch.device:
+    return torch.device("cuda", own_gpu()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def mean_of_all(value: float) -> float:
@@ -85,4 +102,14 @@ class Step(nn.Module, Generic[Batch]):
         return together
 
 
-__all__ = ["Step", "agreed", "mean_of_all", "meet", "n_processes", "own_gpu", "own_number", "own_share"]
+__all__ = [
+    "Step",
+    "agreed",
+    "all_rows",
+    "mean_of_all",
+    "meet",
+    "n_processes",
+    "own_gpu",
+    "own_number",
+    "own_share",
+]

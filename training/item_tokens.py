@@ -61,6 +61,17 @@ def item_tokens(snapshot: Snapshot) -> ItemTokens:
     return ItemTokens(kept, np.concatenate([part.names for part in named])[common])
 
 
+def weighted_tokens(snapshot: Snapshot) -> sparse.csr_array:
+    """(n_items, n_tokens) float32: tokens weighing ``log(items / items with it)``, rows of length one or zero."""
+    tokens = item_tokens(snapshot).matrix
+    carriers = np.bincount(tokens.indices, minlength=tokens.shape[1])
+    rarity = np.log(tokens.shape[0] / np.maximum(carriers, 1))
+    weighted = sparse.csr_array(tokens @ sparse.diags_array(rarity))
+    length = np.sqrt(np.asarray((weighted * weighted).sum(axis=1)).ravel())
+    scaled = sparse.diags_array(1 / np.where(length > 0, length, 1.0)) @ weighted
+    return sparse.csr_array(scaled, dtype=np.float32)
+
+
 def _words(column: str, values: pd.Series) -> ItemTokens:
     """The tokens of one text column; those of a value are found once, however many items share it."""
     codes, distinct = pd.factorize(values.astype(object))
@@ -107,4 +118,4 @@ def _named(column: str, matrix: sparse.csr_array, names: list[str]) -> ItemToken
     return ItemTokens(matrix, np.array([f"{column}={name}" for name in names], dtype=object))
 
 
-__all__ = ["FEWEST_ITEMS", "ItemTokens", "item_tokens"]
+__all__ = ["FEWEST_ITEMS", "UNTOLD", "ItemTokens", "item_tokens", "weighted_tokens"]

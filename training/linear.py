@@ -15,11 +15,10 @@ from scipy import sparse
 
 from features.schema import Level
 from features.sequences import Histories
-from features.snapshot import Snapshot
 from training.configured import HyperParameters
 from training.interest import event_weights
 from training.item_to_item import strongest_interest, strongest_neighbours
-from training.item_tokens import item_tokens
+from training.item_tokens import weighted_tokens
 from training.moments import moments
 from training.order import is_ordered, user_steps
 from training.reasons import Reason
@@ -213,17 +212,6 @@ def strongest(matrix: Floats | sparse.csr_array, k: int) -> sparse.csr_array:
     return sparse.csr_array((values.ravel(), columns.ravel(), offsets), shape=matrix.shape)
 
 
-def weighted_tokens(snapshot: Snapshot) -> sparse.csr_array:
-    """(n_items, n_tokens) float32: tokens weighing ``log(items / items with it)``, rows of length one or zero."""
-    tokens = item_tokens(snapshot).matrix
-    carriers = np.bincount(tokens.indices, minlength=tokens.shape[1])
-    rarity = np.log(tokens.shape[0] / np.maximum(carriers, 1))
-    weighted = sparse.csr_array(tokens @ sparse.diags_array(rarity))
-    length = np.sqrt(np.asarray((weighted * weighted).sum(axis=1)).ravel())
-    scaled = sparse.diags_array(1 / np.where(length > 0, length, 1.0)) @ weighted
-    return sparse.csr_array(scaled, dtype=np.float32)
-
-
 def _product(rows: Floats | sparse.csr_array, matrix: sparse.csr_array) -> sparse.csr_array:
     """``rows @ matrix`` without what is not there."""
     if sparse.issparse(rows):
@@ -244,4 +232,4 @@ def _without_itself(inverse: Floats | sparse.csr_array, rows: slice) -> sparse.c
     return sparse.csr_array((values, (explained[others], by[others])), shape=cells.shape)
 
 
-__all__ = ["Linear", "strongest", "weighted_tokens"]
+__all__ = ["Linear", "strongest"]

@@ -11,6 +11,7 @@ WORDS = {
     "popular": "popular now",
     "unexplained": "recommended for you",
     "bestseller_in": "bestseller in {detail}",
+    "liked_in": "liked in {detail}",
     "bought_before": "you bought it before",
     "seen_before": "you looked at it before",
     "often_taken_with": "often taken together with {item}",

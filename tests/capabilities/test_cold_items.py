@@ -24,6 +24,8 @@ COLD, HORIZON_DAYS = 40, 14
 #: The share of users who are fans of an item: those of whose purchases, by the planted truth, most are of it.
 FANS = 0.05
 PARTS = ["bestsellers", "history", "cooccurrence", "linear", "transformer"]
+#: Single models that read the catalogue, and those that put single models together.
+MODELS = ["linear", "factorization", "transformer", "blend", "ranker"]
 
 Ranks = NDArray[np.float64]
 
@@ -40,7 +42,7 @@ def ranks(shop: Shop, shop_files: Path, tmp_path_factory: pytest.TempPathFactory
     ingest(folder, "tables", folder / "data")
     dataset = Dataset.open(folder / "data")
     as_of_ms = default_as_of(dataset, HORIZON_DAYS)
-    arms: dict[str, dict[str, Any]] = {name: {"model": name} for name in PARTS}
+    arms: dict[str, dict[str, Any]] = {name: {"model": name} for name in (*PARTS, "factorization")}
     arms |= {name: {"model": name, "parts": PARTS} for name in ("blend", "ranker")}
     with Engine.duckdb() as engine:
         trained = train(engine, dataset, build_models(arms), as_of_ms, HORIZON_DAYS * DAY_MS)
@@ -63,13 +65,13 @@ def medians(ranks: dict[str, Ranks], model: str) -> Ranks:
     return np.array([np.median(ranks[model][fans[:, item], item]) for item in range(COLD)])
 
 
-@pytest.mark.parametrize("model", ["linear", "transformer", "blend", "ranker"])
+@pytest.mark.parametrize("model", MODELS)
 def test_fans_find_a_new_item_above_its_popularity(ranks: dict[str, Ranks], model: str) -> None:
     above = medians(ranks, "popularity") - medians(ranks, model)
     assert (above > 0).mean() > 0.75
 
 
-@pytest.mark.parametrize("model", ["linear", "transformer", "blend", "ranker"])
+@pytest.mark.parametrize("model", MODELS)
 def test_fans_find_a_new_item_above_where_others_find_it(ranks: dict[str, Ranks], model: str) -> None:
     fans = ranks["fans"].astype(bool)
     areas = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 from scipy import sparse
 
 from features.schema import EventType
+from features.sequences import Histories
 from features.snapshot import Snapshot
 from tests.training.some_pairs import N_ITEMS, N_USERS, NOW, some_pairs
 from training import factorization
 from training.factorization import Factorization, Solver, alike
+from training.reasons import Reason
 from training.recommender import TrainingSet
 
 
@@ -120,3 +123,55 @@ def test_unknown_items_are_left_out(some: Snapshot) -> None:
     more = replace(one, items=np.where(np.arange(len(one.items)) == 0, -1, one.items).astype(np.int32))
     fewer = one.where(np.arange(len(one.items)) != 0)
     assert np.array_equal(model.score_all(more), model.score_all(fewer))
+
+
+CAMPS = {"camp": ["a" if user < N_USERS // 2 else "b" for user in range(N_USERS)]}
+
+
+@pytest.fixture(scope="module")
+def camps(make_snapshot: Any) -> Snapshot:
+    """One half of the users takes even items, the other odd ones; all but the last told their half, the last two items
+    are new and belong to one half each.
+    """
+    rng = np.random.default_rng(4)
+    pairs = [
+        (user, 2 * int(rng.integers((N_ITEMS - 2) // 2)) + int(user >= N_USERS // 2), EventType.PURCHASE, 1)
+        for user in range(N_USERS - 1)
+        for _ in range(4)
+    ]
+    snapshot: Snapshot = make_snapshot(pairs, N_USERS, N_ITEMS, NOW, CAMPS)
+    items = snapshot.item_matrix.assign(category=["even" if item % 2 == 0 else "odd" for item in range(N_ITEMS)])
+    return replace(snapshot, item_matrix=items)
+
+
+def newcomers(make_histories: Any, *camps: str) -> Histories:
+    found: Histories = make_histories([], len(camps), NOW, attributes={"camp": list(camps)})
+    return found
+
+
+def test_who_is_new_gets_what_those_who_tell_the_same_took(camps: Snapshot, make_histories: Any) -> None:
+    model = Factorization(width=4).fit(TrainingSet(camps))
+    scores = model.score_all(newcomers(make_histories, "a", "b", "missing"))
+    even = np.arange(N_ITEMS) % 2 == 0
+    assert scores[0, even].min() > scores[0, ~even].max() and scores[1, ~even].min() > scores[1, even].max()
+    assert not scores[2].any()
+    assert not Factorization(width=4, attributes=0).fit(TrainingSet(camps)).score_all(camps.sequences)[-1].any()
+
+
+def test_what_is_new_is_placed_with_what_is_like_it(camps: Snapshot) -> None:
+    model = Factorization(width=4).fit(TrainingSet(camps))
+    scores = model.score_all(camps.sequences)
+    first = np.arange(N_USERS - 1) < N_USERS // 2
+    assert (scores[:-1, -2] > scores[:-1, -1])[first].all() and (scores[:-1, -2] < scores[:-1, -1])[~first].all()
+    # All others are scored as without attributes.
+    alone = Factorization(width=4, attributes=0).fit(TrainingSet(camps))
+    assert not alone.score_all(camps.sequences)[:, -2:].any()
+    np.testing.assert_array_equal(model._items[:-2], alone._items[:-2])
+
+
+def test_the_reason_of_a_newcomer_is_what_they_told(camps: Snapshot, make_histories: Any, tmp_path: Path) -> None:
+    Factorization(width=4).fit(TrainingSet(camps)).save(tmp_path)
+    model = Factorization.load(tmp_path)
+    ids = np.array([0, 2], dtype=np.int32)
+    assert model.explain(newcomers(make_histories, "a"), ids) == [Reason("liked_in", detail="a")] * 2
+    assert model.explain(newcomers(make_histories, "missing"), ids) == [Reason("unexplained")] * 2

@@ -13,7 +13,8 @@ from features.schema import EventType
 from features.sequences import Histories
 from features.snapshot import Snapshot
 from training.interest import event_weights
-from training.linear import Linear, weighted_tokens
+from training.item_tokens import weighted_tokens
+from training.linear import Linear
 from training.moments import moments
 from training.order import is_ordered, user_steps
 from training.recommender import TrainingSet

@@ -28,13 +28,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     Shop(ShopConfig.of(seed=0, users=400, events=12_000)).write(folder / "files")
     ingest(folder / "files", "tables", folder / "data")
     (folder / "config.yaml").write_text(f"width: 16\nlength: 30\nepochs: {EPOCHS}\npatience: {EPOCHS}\n")
+    (folder / "factorization.yaml").write_text("width: 32\n")
     return Dataset.open(folder / "data")
 
 
-def training(data: Dataset, home: Path, *more: str) -> tuple[list[str], dict[str, str]]:
+def training(
+    data: Dataset, home: Path, *more: str, model: str = "transformer", config: str = "config.yaml"
+) -> tuple[list[str], dict[str, str]]:
     """Arguments and environment of a training that keeps its runs in a folder of its own."""
-    fixed = ["--data", str(data.folder), "--horizon-days", "14", "--config", str(data.folder.parent / "config.yaml")]
-    command = ["-m", "stellar", "train", "transformer", *fixed, "--json", str(home / "result.json"), *more]
+    fixed = ["--data", str(data.folder), "--horizon-days", "14", "--config", str(data.folder.parent / config)]
+    command = ["-m", "stellar", "train", model, *fixed, "--json", str(home / "result.json"), *more]
     return command, {**os.environ, "STELLAR_HOME": str(home), "OMP_NUM_THREADS": "1"}
 
 
@@ -61,6 +64,19 @@ def test_two_processes_train_one_model(data: Dataset, alone: dict[str, Any], tmp
     assert shared["n_validation"] == alone["n_validation"] > 80
     # Seeds of the same training differ by about .02 on so few users.
     assert shared["validation_ndcg@20"] == pytest.approx(alone["validation_ndcg@20"], abs=0.06)
+
+
+def test_two_processes_factorize_alike(data: Dataset, tmp_path: Path) -> None:
+    """Each solves for its share of the users and of the items: nothing is left to chance."""
+    found = []
+    for launcher in ([sys.executable], TORCHRUN):
+        home = tmp_path / str(len(launcher))
+        home.mkdir()
+        command, environment = training(data, home, model="factorization", config="factorization.yaml")
+        done = subprocess.run([*launcher, *command], env=environment, check=True, capture_output=True, text=True)
+        assert done.stdout.count("registered as version") == 1
+        found.append(result(home)["validation_ndcg@20"])
+    assert found[0] == pytest.approx(found[1], abs=1e-3) and found[0] > 0
 
 
 def test_a_killed_training_ends_as_if_it_had_not_been(data: Dataset, alone: dict[str, Any], tmp_path: Path) -> None:
