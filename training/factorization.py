@@ -92,27 +92,29 @@ class Factorization(ByVectors):
         snapshot = training_set.snapshot
         self.n_items = len(snapshot.items)
         taken = self.past(snapshot.sequences)
-        self.learn(taken, patterns(taken.astype(bool), self.config.width, USER_POWER, ITEM_POWER), progress)
-        if self.config.attributes:
+        first = patterns(taken.astype(bool), self.config.width, USER_POWER, ITEM_POWER)
+        self._alternate(taken, first, progress)
+        if self.config.attributes and taken.nnz:
             self._describe(snapshot, taken)
+        self._prepare()
         self.index(snapshot.sequences)
         return self
 
     def _describe(self, snapshot: Snapshot, taken: sparse.csr_array) -> None:
         """Learn what users' and items' tokens let expect; items that nobody took get their vectors from theirs."""
-        told, items = UserTokens.of(snapshot.sequences, snapshot.attributes), weighted_tokens(snapshot)
-        if not taken.nnz:
-            return
+        told = UserTokens.of(snapshot.sequences, snapshot.attributes)
         if told.details:
-            vectors = self._solved(taken, self._items)
-            self._told, users = told, told.matrix(snapshot.sequences)
-            self._described = self._learnt(users, vectors, np.diff(taken.indptr), self.n_items)
+            tokens, vectors = told.matrix(snapshot.sequences), self._solved(taken, self._items)
+            self._told = told
+            self._described = self._learnt(tokens, vectors, np.diff(taken.indptr), self.n_items)
         takers = np.bincount(taken.indices, minlength=self.n_items)
-        new = np.flatnonzero((takers == 0) & (items.sum(axis=1) > 0))
+        if takers.all():
+            return
+        tokens = weighted_tokens(snapshot)
+        new = np.flatnonzero((takers == 0) & (tokens.sum(axis=1) > 0))
         if len(new):
-            described = self._learnt(items, self._items, takers, len(snapshot.users))
-            self._items[torch.from_numpy(new)] = torch.from_numpy(described.means(items[new]))
-            self._prepare()
+            described = self._learnt(tokens, self._items, takers, len(snapshot.users))
+            self._items[torch.from_numpy(new)] = torch.from_numpy(described.means(tokens[new]))
 
     def _learnt(self, tokens: sparse.csr_array, vectors: torch.Tensor, pairs: Counts, others: int) -> Described:
         """From all that have pairs; each weighs what the penalty weighs it."""
@@ -121,6 +123,12 @@ class Factorization(ByVectors):
 
     def learn(self, taken: sparse.csr_array, first: NDArray[np.float32], progress: Progress | None = None) -> Self:
         """As ``fit``, from interest (users, items) and patterns (items, at least ``width`` if there are as many)."""
+        self._alternate(taken, first, progress)
+        self._prepare()
+        return self
+
+    def _alternate(self, taken: sparse.csr_array, first: NDArray[np.float32], progress: Progress | None) -> None:
+        """Find the items' vectors."""
         c, self.n_items = self.config, taken.shape[1]
         self._told, self._described = UserTokens({}), None
         by_item = sparse.csr_array(taken.T.tocsr())
@@ -131,8 +139,6 @@ class Factorization(ByVectors):
             self._items = self._solved(by_item, users)
             if progress is not None:
                 progress(sweep + 1, c.sweeps, {})
-        self._prepare()
-        return self
 
     def _solved(self, interest: sparse.csr_array, columns: torch.Tensor) -> torch.Tensor:
         """(rows, width) float32: the best vectors of all rows, among the processes of ``torchrun`` by turns."""
@@ -154,9 +160,10 @@ class Factorization(ByVectors):
         past = self.past(histories)
         vectors, _ = self._solver.solve(past)
         if self._described is not None:
-            told = self._told.matrix(histories)
-            new = np.flatnonzero((np.diff(past.indptr) == 0) & (np.diff(told.indptr) > 0))
-            vectors[torch.from_numpy(new)] = torch.from_numpy(self._described.means(told[new])).double()
+            new = np.flatnonzero(np.diff(past.indptr) == 0)
+            told = self._told.matrix(histories.take(new))
+            some = np.flatnonzero(np.diff(told.indptr) > 0)
+            vectors[torch.from_numpy(new[some])] = torch.from_numpy(self._described.means(told[some])).double()
         return vectors.float()
 
     def score_all(self, histories: Histories) -> Scores:
@@ -179,16 +186,16 @@ class Factorization(ByVectors):
         Without a history, what the user told that adds most.
         """
         past = self.past(histories)
-        asked = self._items[torch.from_numpy(items.astype(np.int64))].double()
+        asked = self._items[torch.from_numpy(items.astype(np.int64))]
         if past.nnz:
             _, parts = self._solver.solve(past)
-            sources = past.indices[(parts @ asked.T).argmax(dim=0).numpy()]
+            sources = past.indices[(parts @ asked.double().T).argmax(dim=0).numpy()]
             return [Reason("same_taste_as", item=int(source)) for source in sources]
         told = self._told.matrix(histories).indices
         if self._described is None or not len(told):
             return [Reason("unexplained")] * len(items)
         details = self._told.details
-        most = told[(self._described.effects[told] @ asked.float().numpy().T).argmax(axis=0)]
+        most = told[(self._described.effects[told] @ asked.numpy().T).argmax(axis=0)]
         return [Reason("liked_in", detail=details[token]) for token in most]
 
     def save(self, folder: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from features.errors import ConfigError
 from training.configured import HyperParameters
 from training.fit_checkpoint import Checkpoint, Progressed
-from training.fit_processes import Step, agreed, mean_of_all, meet, n_processes, own_gpu, own_number, own_share
+from training.fit_processes import Step, agreed, mean_of_all, meet, n_processes, own_device, own_number, own_share
 from training.recommender import Curve, Progress
 
 #: The averaged weights are those of about the last one in ``RECENT`` of all steps.
@@ -40,7 +40,7 @@ def choose_device(device: str = "auto") -> torch.device:
         ConfigError: The device is unknown or not there.
     """
     if device == "auto":
-        return torch.device("cuda", own_gpu()) if torch.cuda.is_available() else torch.device("cpu")
+        return own_device()
     try:
         chosen = torch.device(device)
         torch.zeros(1, device=chosen).cpu()  # "meta" takes tensors, but never gives them back

@@ -24,9 +24,11 @@ def own_number() -> int:
     return int(os.environ.get("RANK", "0")) if n_processes() > 1 else 0
 
 
-def own_gpu() -> int:
-    """Which GPU of its machine this process computes on."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if n_processes() > 1 else 0
+def own_device() -> torch.device:
+    """The GPU of its machine that this process computes on, or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) if n_processes() > 1 else 0)
 
 
 def meet(device: torch.device) -> None:
@@ -51,7 +53,7 @@ def agreed(value: Callable[[], float]) -> float:
     """What the first process finds; the others wait for it, so that all decide alike."""
     if n_processes() == 1:
         return value()
-    meet(_own_device())
+    meet(own_device())
     found = [value() if own_number() == 0 else 0.0]
     dist.broadcast_object_list(found, src=0, device=torch.device("cpu"))
     return found[0]
@@ -61,17 +63,13 @@ def all_rows(n: int, some: Callable[[slice], Tensor]) -> Tensor:
     """(n, ...) on the CPU: what ``some`` finds for rows of a table, each process asking it about its share of them."""
     if n_processes() == 1:
         return some(slice(None))
-    meet(_own_device())
+    meet(own_device())
     rows = slice(own_number(), None, n_processes())
     found = some(rows)
     whole = found.new_zeros(n, *found.shape[1:])
     whole[rows] = found
     dist.all_reduce(whole)
     return whole
-
-
-def _own_device() -> torch.device:
-    return torch.device("cuda", own_gpu()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def mean_of_all(value: float) -> float:
@@ -109,7 +107,7 @@ __all__ = [
     "mean_of_all",
     "meet",
     "n_processes",
-    "own_gpu",
+    "own_device",
     "own_number",
     "own_share",
 ]

@@ -89,9 +89,9 @@ def strongest_interest(histories: Histories, discount: NDArray[np.float64], n_it
     return sparse.csr_array((values, (rows, items)), shape=(len(histories), n_items))
 
 
-def incidence(rows: NDArray[np.int64], items: NDArray[np.int32], n_rows: int, n_items: int) -> sparse.csr_array:
-    """(n_rows, n_items) float32 of zeros and ones."""
-    matrix = sparse.csr_array((np.ones(len(rows), np.float32), (rows, items)), shape=(n_rows, n_items))
+def incidence(rows: NDArray[np.integer], columns: NDArray[np.integer], n_rows: int, n_columns: int) -> sparse.csr_array:
+    """(n_rows, n_columns) float32 of zeros and ones, indices sorted."""
+    matrix = sparse.csr_array((np.ones(len(rows), np.float32), (rows, columns)), shape=(n_rows, n_columns))
     matrix.sum_duplicates()
     matrix.data[:] = 1.0
     return matrix

@@ -14,6 +14,7 @@ from features.catalogue import BAND_BORDERS_CENTS, band_labels
 from features.definitions import ITEM_FEATURES, is_column_of
 from features.schema import MISSING, Columns
 from features.snapshot import Snapshot
+from training.item_to_item import incidence
 
 #: Tokens of fewer items say nothing about any other item.
 FEWEST_ITEMS = 2
@@ -81,9 +82,9 @@ def _words(column: str, values: pd.Series) -> ItemTokens:
     number = {word: position for position, word in enumerate(names)}
     owners = np.repeat(np.arange(len(listed)), [len(words) for words in listed])
     tokens = np.array([number[word] for words in listed for word in words], dtype=np.int64)
-    of_value = _incidence(owners, tokens, (len(listed), len(names)))
+    of_value = incidence(owners, tokens, len(listed), len(names))
     known = np.flatnonzero(codes >= 0)
-    of_item = _incidence(known, codes[known], (len(values), len(listed)))
+    of_item = incidence(known, codes[known], len(values), len(listed))
     return _named(column, sparse.csr_array(of_item @ of_value), names)
 
 
@@ -107,11 +108,7 @@ def _price_bands(cents: pd.Series) -> ItemTokens:
     known = np.flatnonzero(~np.isnan(prices))
     bands = np.searchsorted(BAND_BORDERS_CENTS, prices[known], side="right")
     names = band_labels()
-    return _named(str(cents.name), _incidence(known, bands, (len(cents), len(names))), names)
-
-
-def _incidence(rows: NDArray[np.int64], columns: NDArray[np.int64], shape: tuple[int, int]) -> sparse.csr_array:
-    return sparse.csr_array((np.ones(len(rows), dtype=np.float32), (rows, columns)), shape=shape)
+    return _named(str(cents.name), incidence(known, bands, len(cents), len(names)), names)
 
 
 def _named(column: str, matrix: sparse.csr_array, names: list[str]) -> ItemTokens:

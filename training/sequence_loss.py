@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 #: Logits that are held at once, four megabytes: more leave the caches, and with fewer the products' rows are too few to
-#: be worth what a product does to its candidates first (a loss takes a sixth longer with a quarter of them in one
-#: thread, half as long again in two).
+#: be worth what a product does to its candidates first (with a quarter of them a loss takes a sixth longer in one
+#: thread, a quarter to a half longer in two).
 HELD_LOGITS = 1 << 20
 
 

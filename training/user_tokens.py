@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
+from features.ids import Vocabulary
 from features.sequences import Histories
+from training.item_to_item import incidence
 from training.item_tokens import UNTOLD
 
 #: Tokens of fewer users say nothing about any other user.
@@ -47,16 +48,15 @@ class UserTokens:
 
     def matrix(self, users: Histories) -> sparse.csr_array:
         """(n, tokens) float32: rows of length one, or zeros of who told nothing."""
-        parts = [sparse.csr_array((len(users), 0), dtype=np.float32)]
+        rows, tokens, first = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)], 0
         for name, values in self.values.items():
-            told = users.attributes.get(name)
-            codes = (
-                np.full(len(users), -1) if told is None else pd.Index(values).get_indexer(pd.Index(told.astype(str)))
-            )
-            rows = np.flatnonzero(codes >= 0)
-            cells = (np.ones(len(rows), dtype=np.float32), (rows, codes[rows]))
-            parts.append(sparse.csr_array(cells, shape=(len(users), len(values))))
-        told = sparse.csr_array(sparse.hstack(parts, format="csr", dtype=np.float32))
+            if name in users.attributes:
+                codes = Vocabulary(values).encode(users.attributes[name].astype(str))
+                known = np.flatnonzero(codes >= 0)
+                rows.append(known)
+                tokens.append(first + codes[known])
+            first += len(values)
+        told = incidence(np.concatenate(rows), np.concatenate(tokens), len(users), first)
         length = np.sqrt(np.diff(told.indptr)).astype(np.float32)
         told.data /= np.repeat(length, np.diff(told.indptr))
         return told
