@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiments.benchmarks.published.arms import Arms
+from experiments.benchmarks.published.arms import LEAVE_ONE_OUT, Arms, is_random, seeded
 from experiments.benchmarks.published.leave_one_out import benchmark_leave_one_out, leave_out
 from experiments.benchmarks.published.questions import answer, asked_of, measured, seen_share, spread
 from experiments.benchmarks.published.render import render_leave_one_out, render_split
@@ -202,6 +202,17 @@ def test_kept_seeds_of_something_else_are_refused_and_stay(tmp_path: Path) -> No
     with pytest.raises(InputError, match="must hold seeds that a benchmark kept"):
         benchmark_leave_one_out(folder, [0], None, ARMS, keep)
     assert keep.read_text() == "[]"
+
+
+def test_networks_of_the_same_form_differ_in_every_run() -> None:
+    drawn = [
+        (model.config.width, model.config.seed)
+        for seed in (0, 1, 2)
+        for model in seeded(LEAVE_ONE_OUT, seed).values()
+        if is_random(model)
+    ]
+    assert len(drawn) == len(set(drawn)) == 9
+    assert (64, 1) in drawn and (128, 1) in drawn
 
 
 def test_seeds_are_needed(tmp_path: Path) -> None:
