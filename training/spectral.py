@@ -28,9 +28,6 @@ Floats = NDArray[np.float32]
 class Spectral(Recommender):
     """``scores = z(past D^-a V V' D^a) + w z(past L) + v z(x Q')``: a filter, a step along the graph, a regression.
 
-    They are sharpened at the end: ``scores - s (1 + w + v) z(scores L)``, for what one more step leads to is what all
-    of them blur.
-
     ``V`` (items, rank) are the right singular vectors of ``U^-u R D^-i``, ``R`` being who took what, ``U`` and ``D``
     how many items each user took and how many users each item. ``L = D^-b R' U^-2c R D^-d`` leads to what those took
     who took the same. ``x`` and ``Q`` are the vectors of ``Factorization``, which starts from ``V`` and learns what the
@@ -39,8 +36,7 @@ class Spectral(Recommender):
 
     Shen et al. 2021 (How powerful is graph convolution for recommendation?) filter with the symmetric normalisation;
     Fu et al. 2022 (Revisiting neighborhood-based link prediction for collaborative filtering) give each degree an
-    exponent of its own. Milder exponents than one half keep more of what popular items and busy users tell. Choi et al.
-    2023 (Blurring-sharpening process models for collaborative filtering) sharpen what was blurred.
+    exponent of its own. Milder exponents than one half keep more of what popular items and busy users tell.
     """
 
     name = "spectral"
@@ -56,7 +52,6 @@ class Spectral(Recommender):
             graph: ``w``; 0 without that step.
             regression: ``v``; 0 without the factorization.
             graph_user_power, graph_from_power, graph_to_power: ``c``, ``b`` and ``d``.
-            sharpening: ``s``; 0 to leave the sum as it is.
         """
 
         rank: int = Field(default=900, ge=1)
@@ -68,7 +63,6 @@ class Spectral(Recommender):
         graph_user_power: float = Field(default=0.34, ge=0)
         graph_from_power: float = Field(default=0.5, ge=0)
         graph_to_power: float = Field(default=0.4, ge=0)
-        sharpening: float = Field(default=0.15, ge=0)
 
     space: ClassVar[Space] = {
         "rank": Between(64, 2_000, log=True),
@@ -77,7 +71,6 @@ class Spectral(Recommender):
         "back_power": Between(0.0, 0.6),
         "graph": Between(0.0, 3.0),
         "regression": Between(0.0, 4.0),
-        "sharpening": Between(0.0, 0.4),
     }
 
     _patterns: Floats  # (items, rank): V
@@ -113,18 +106,15 @@ class Spectral(Recommender):
 
     def score_all(self, histories: Histories) -> Scores:
         """(n, n_items); 0 for users without a known item."""
-        past, c = self.past(histories), self.config
+        past = self.past(histories)
         smooth = (past * self._forth) @ self._patterns @ self._patterns.T * self._back
         scores = _comparable(np.asarray(smooth, dtype=np.float32), past)
-        if c.graph:
+        if self.config.graph:
             step = (past @ self._to_users @ self._to_items).toarray()
-            scores += np.float32(c.graph) * _comparable(step, past)
-        if c.regression:
+            scores += np.float32(self.config.graph) * _comparable(step, past)
+        if self.config.regression:
             guess = self._factorization.score_all(histories)
-            scores += np.float32(c.regression) * _comparable(guess, past)
-        if c.sharpening:
-            blurred = np.asarray(scores @ self._to_users @ self._to_items, dtype=np.float32)
-            scores -= np.float32(c.sharpening * (1 + c.graph + c.regression)) * _comparable(blurred, past)
+            scores += np.float32(self.config.regression) * _comparable(guess, past)
         return scores
 
     def explain(self, histories: Histories, items: Ids) -> list[Reason]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,9 +26,7 @@ def powers(counts: np.ndarray, exponent: float) -> np.ndarray:
     return np.diag([count**exponent if count else 0.0 for count in counts])
 
 
-def by_hand(
-    snapshot: Snapshot, rank: int, graph: float, guess: np.ndarray | None = None, sharpening: float = 0.15
-) -> np.ndarray:
+def by_hand(snapshot: Snapshot, rank: int, graph: float, guess: np.ndarray | float = 0.0) -> np.ndarray:
     """(users, items) in double precision, with a full decomposition."""
     h = snapshot.sequences
     past = np.zeros((N_USERS, N_ITEMS))
@@ -39,23 +36,18 @@ def by_hand(
     users, items = r.sum(axis=1), r.sum(axis=0)
     v = np.linalg.svd(powers(users, -0.25) @ r @ powers(items, -0.4))[2][:rank].T
     smooth = past @ powers(items, -0.2) @ v @ v.T @ powers(items, 0.2)
-    to_items_of_the_same_users = powers(items, -0.5) @ r.T @ powers(users, -0.68) @ r @ powers(items, -0.4)
-    step = past @ to_items_of_the_same_users
-    comparable = partial(over_deviation, past)
-    parts = [(1.0, smooth), (graph, step), *([] if guess is None else [(2.0, guess)])]
-    total = sum(weight * comparable(scores) for weight, scores in parts)
-    return total - sharpening * sum(weight for weight, _ in parts) * comparable(total @ to_items_of_the_same_users)
+    step = past @ powers(items, -0.5) @ r.T @ powers(users, -0.68) @ r @ powers(items, -0.4)
+    total = np.zeros_like(past)
+    for weight, scores in ((1.0, smooth), (graph, step), (2.0, np.zeros_like(past) + guess)):
+        deviation = np.where(past > 0, 0, scores).std(axis=1, keepdims=True)
+        total += weight * scores / np.where(deviation > 0, deviation, 1)
+    return total
 
 
-def over_deviation(past: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    deviation = np.where(past > 0, 0, scores).std(axis=1, keepdims=True)
-    return scores / np.where(deviation > 0, deviation, 1)
-
-
-@pytest.mark.parametrize(("rank", "graph", "sharpening"), [(4, 0.0, 0.0), (4, 0.6, 0.15), (7, 2.0, 0.3)])
-def test_scores_are_those_of_the_docstring(some: Snapshot, rank: int, graph: float, sharpening: float) -> None:
-    model = Spectral(rank=rank, graph=graph, regression=0, sharpening=sharpening).fit(TrainingSet(some))
-    expected = by_hand(some, rank, graph, sharpening=sharpening)
+@pytest.mark.parametrize(("rank", "graph"), [(4, 0.0), (4, 0.6), (7, 2.0)])
+def test_scores_are_those_of_the_docstring(some: Snapshot, rank: int, graph: float) -> None:
+    model = Spectral(rank=rank, graph=graph, regression=0).fit(TrainingSet(some))
+    expected = by_hand(some, rank, graph)
     np.testing.assert_allclose(model.score_all(some.sequences), expected, rtol=1e-3, atol=1e-4)
     assert not model.score_all(some.sequences)[-1].any()
 
@@ -77,7 +69,7 @@ def test_patterns_are_at_most_half_of_what_there_is(some: Snapshot) -> None:
 
 
 def test_the_reason_is_the_item_with_the_largest_share(some: Snapshot) -> None:
-    model = Spectral(rank=4, graph=0, regression=0, sharpening=0).fit(TrainingSet(some))
+    model = Spectral(rank=4, graph=0, regression=0).fit(TrainingSet(some))
     user = int(np.argmax(some.sequences.lengths))
     one = some.sequences.take(np.array([user]))
     ids, _ = model.recommend(one, 5)
