@@ -159,8 +159,8 @@ class Factorization(ByVectors):
         """(n, width) float32."""
         past = self.past(histories)
         vectors, _ = self._solver.solve(past)
-        if self._described is not None:
-            new = np.flatnonzero(np.diff(past.indptr) == 0)
+        new = np.flatnonzero(np.diff(past.indptr) == 0)
+        if self._described is not None and len(new):
             told = self._told.matrix(histories.take(new))
             some = np.flatnonzero(np.diff(told.indptr) > 0)
             vectors[torch.from_numpy(new[some])] = torch.from_numpy(self._described.means(told[some])).double()
