@@ -59,10 +59,10 @@ class Spectral(Recommender):
         item_power: float = Field(default=0.4, ge=0)
         back_power: float = Field(default=0.2, ge=0)
         graph: float = Field(default=0.6, ge=0)
-        regression: float = Field(default=2.0, ge=0)
-        graph_user_power: float = Field(default=0.34, ge=0)
+        regression: float = Field(default=2.5, ge=0)
+        graph_user_power: float = Field(default=0.42, ge=0)
         graph_from_power: float = Field(default=0.5, ge=0)
-        graph_to_power: float = Field(default=0.4, ge=0)
+        graph_to_power: float = Field(default=0.3, ge=0)
 
     space: ClassVar[Space] = {
         "rank": Between(64, 2_000, log=True),

@@ -36,9 +36,9 @@ def by_hand(snapshot: Snapshot, rank: int, graph: float, guess: np.ndarray | flo
     users, items = r.sum(axis=1), r.sum(axis=0)
     v = np.linalg.svd(powers(users, -0.25) @ r @ powers(items, -0.4))[2][:rank].T
     smooth = past @ powers(items, -0.2) @ v @ v.T @ powers(items, 0.2)
-    step = past @ powers(items, -0.5) @ r.T @ powers(users, -0.68) @ r @ powers(items, -0.4)
+    step = past @ powers(items, -0.5) @ r.T @ powers(users, -0.84) @ r @ powers(items, -0.3)
     total = np.zeros_like(past)
-    for weight, scores in ((1.0, smooth), (graph, step), (2.0, np.zeros_like(past) + guess)):
+    for weight, scores in ((1.0, smooth), (graph, step), (2.5, np.zeros_like(past) + guess)):
         deviation = np.where(past > 0, 0, scores).std(axis=1, keepdims=True)
         total += weight * scores / np.where(deviation > 0, deviation, 1)
     return total
