@@ -23,9 +23,16 @@ RECENT = 8
 
 
 class FitConfig(HyperParameters):
-    """Hyper-parameters of the loop. ``epochs`` is the most that are run; training stops ``patience`` after the best."""
+    """Hyper-parameters of the loop.
+
+    Attributes:
+        epochs: The most that are run ...
+        steps: ... and no epoch begins after so many updates: few epochs of much data, many of little.
+        patience: Training stops so many epochs after the best.
+    """
 
     epochs: int = Field(default=8, ge=1)
+    steps: int = Field(default=24_000, ge=1)
     patience: int = Field(default=2, ge=1)
     learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
@@ -124,7 +131,7 @@ def fit(
         loss: The mean loss of one batch.
         validate: The metric to stop on, higher is better; without it all epochs are run and the last is kept.
         progress: Told after each epoch.
-        stop_after: End after this epoch: how a choice of validation is repeated.
+        stop_after: End after this epoch, however many steps that takes: how a choice of validation is repeated.
         checkpoint: Written after each epoch and gone on from, with the same result as if nothing had happened.
         least_gain: An epoch is the best only if its metric is higher than the best so far by more than this.
     """
@@ -133,7 +140,8 @@ def fit(
     run: _Run[Batch] = _Run(module, config, checkpoint, least_gain)
     step = Step(module, loss).shared()
     last = min(config.epochs, stop_after or config.epochs)
-    while run.epoch < last and run.epoch - run.curve.best_epoch < config.patience:
+    most = math.inf if stop_after else config.steps
+    while run.epoch < last and run.average.steps < most and run.epoch - run.curve.best_epoch < config.patience:
         started = time.perf_counter()
         drawn = batches(np.random.default_rng([config.seed, run.epoch]))
         n_steps = len(drawn) // n_processes()

@@ -22,7 +22,11 @@ from training.recommender import Curve
 
 
 def drift(
-    module: nn.Linear, config: FitConfig, scores: list[float] | None, least_gain: float = 0.0
+    module: nn.Linear,
+    config: FitConfig,
+    scores: list[float] | None,
+    least_gain: float = 0.0,
+    stop_after: int | None = None,
 ) -> tuple[list[torch.Tensor], Curve]:
     """Train towards a far away bias; the weights after each epoch, and the curve."""
     after: list[torch.Tensor] = []
@@ -35,6 +39,7 @@ def drift(
         validate=None if scores is None else lambda: next(remaining),
         progress=lambda done, of, metrics: after.append(module.bias.detach().clone()),
         least_gain=least_gain,
+        stop_after=stop_after,
     )
     return after, curve
 
@@ -56,6 +61,13 @@ def test_without_validation_all_epochs_are_run_and_the_last_is_kept() -> None:
     assert curve.best_epoch == 4 and curve.validation == []
     assert torch.equal(module.bias, after[3])
     assert curve.loss == sorted(curve.loss, reverse=True)
+
+
+def test_no_epoch_begins_after_so_many_steps_unless_it_was_chosen() -> None:
+    config = FitConfig(epochs=8, steps=7)
+    after, _ = drift(nn.Linear(1, 1), config, None)
+    assert len(after) == 3  # of three steps each: the third begins after six
+    assert len(drift(nn.Linear(1, 1), config, None, stop_after=5)[0]) == 5
 
 
 def test_patience_outlasts_a_dip() -> None:
