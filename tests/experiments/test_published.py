@@ -167,7 +167,9 @@ def test_leave_one_out_finds_the_planted_order(tmp_path: Path) -> None:
         assert not any(rows[name]["sd"].values())
     assert rows["bestsellers"]["metrics"]["strict_ndcg@10"] < 0.5
     assert result["ratios"].keys() == {"blend_over_linear"}
-    assert render_leave_one_out(result).row_count == 3
+    table = render_leave_one_out(result)
+    assert table.row_count == 3 and all(cell.endswith(" ±0.0000") for cell in table.columns[1].cells)
+    assert not any("±" in cell for cell in render_leave_one_out({**result, "seeds": 1}).columns[1].cells)
 
 
 def test_a_benchmark_goes_on_from_the_seeds_that_ended(tmp_path: Path) -> None:

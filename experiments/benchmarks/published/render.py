@@ -9,13 +9,14 @@ from rich.table import Table
 
 
 def render(result: dict[str, Any], shown: Sequence[str]) -> Table:
-    """One line per model with the metrics ``shown``, ± the standard deviation over seeds, seconds and memory."""
+    """One line per model with the metrics ``shown``, ± the deviation over several seeds, seconds and memory."""
     about = f"{result['data']}: {result['users']:,} users, {result['items']:,} items, {result['seeds']} seed(s)"
     table = Table(title=about, caption=", ".join(f"{name} {value:.3f}" for name, value in result["ratios"].items()))
     for column in ("model", *(name.replace("_", " ") for name in shown), "seconds", "peak MB"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for row in result["rows"]:
-        values = [f"{row['metrics'][name]:.4f} ±{row['sd'][name]:.4f}" for name in shown]
+        spread = {name: f" ±{row['sd'][name]:.4f}" if result["seeds"] > 1 else "" for name in shown}
+        values = [f"{row['metrics'][name]:.4f}{spread[name]}" for name in shown]
         table.add_row(row["model"], *values, f"{row['seconds']:,.0f}", f"{row['peak_mb']:,.0f}")
     return table
 
