@@ -29,7 +29,8 @@ class Wanted:
 
     Attributes:
         vectors: (n, width) float32, zeros where nothing is known.
-        own: Distinct items, in ascending order, whose product is not all that counts.
+        own: Distinct items, in ascending order, that an index must not miss: whose product is not all that counts, or
+            that are nobody else's, for such an item's vector is unlike those of the group it is in.
         bonus: (m,) float32: what is added to the product with each of these.
     """
 
@@ -120,11 +121,12 @@ class ByVectors(Recommender):
     def _found(self, nearest: Nearest, wanted: Wanted, k: int, allowed: Mask | None) -> tuple[Ragged, Ragged]:
         """Items among which the ``k`` best allowed ones are, and the best of all for ``scored``.
 
-        A bonus may push an item out of the best or into them: so many more are looked for, and those with a bonus are
-        always among what is scored.
+        A bonus may push an item into the best, or out of them if it is negative: of the latter as many more are looked
+        for, and those with a bonus are always among what is scored.
         """
         own = wanted.own
-        enough = min(k + int(own.lengths.max(initial=0)), self.n_items)
+        leaving = np.bincount(own.rows[wanted.bonus < 0], minlength=1)
+        enough = min(k + int(leaving.max()), self.n_items)
         found = nearest.search(wanted.vectors, max(enough if allowed is None else 2 * enough, HEAD))
         best = _together(found[:, :HEAD], own)
         if allowed is not None:

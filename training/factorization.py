@@ -155,9 +155,8 @@ class Factorization(ByVectors):
         past.sort_indices()
         return past
 
-    def _vectors(self, histories: Histories) -> torch.Tensor:
-        """(n, width) float32."""
-        past = self.past(histories)
+    def _vectors(self, histories: Histories, past: sparse.csr_array) -> torch.Tensor:
+        """(n, width) float32, ``past`` being theirs."""
         vectors, _ = self._solver.solve(past)
         new = np.flatnonzero(np.diff(past.indptr) == 0)
         if self._described is not None and len(new):
@@ -168,12 +167,13 @@ class Factorization(ByVectors):
 
     def score_all(self, histories: Histories) -> Scores:
         """(n, n_items); 0 for users without a known item who told nothing."""
-        return (self._vectors(histories) @ self._items.T).numpy()
+        return (self._vectors(histories, self.past(histories)) @ self._items.T).numpy()
 
     def wanted(self, histories: Histories) -> Wanted:
-        """The users' vectors; no item has a bonus."""
-        nothing = Ragged(np.zeros(len(histories) + 1, np.int64), np.zeros(0, np.int32))
-        return Wanted(self._vectors(histories).numpy(), nothing, np.zeros(0, np.float32))
+        """The users' vectors; no item has a bonus, but of those of the history none may be missed."""
+        past = self.past(histories)
+        own = Ragged(past.indptr.astype(np.int64), past.indices.astype(np.int32))
+        return Wanted(self._vectors(histories, past).numpy(), own, np.zeros(len(own.values), np.float32))
 
     def item_vectors(self, items: Ids | None = None) -> Scores:
         """(m, width) float32."""
