@@ -10,6 +10,7 @@ import pytest
 
 import training.zoo  # noqa: F401  # registers the models
 from features.ids import UNKNOWN
+from features.schema import EventType
 from features.sequences import Histories, Ragged
 from features.snapshot import Snapshot
 from features.split import Labelled
@@ -29,6 +30,7 @@ def pair(request: pytest.FixtureRequest, snapshot: Snapshot, asked: Labelled) ->
     plain = kind(**settings).fit(TrainingSet(snapshot, asked))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.by_vectors.INDEXED_FROM", 1)
+        patch.setattr("training.by_vectors.PROBED_AT_MOST", 1.0)
         indexed = kind(**settings).fit(TrainingSet(snapshot, asked))
     assert isinstance(plain, ByVectors) and isinstance(indexed, ByVectors)
     assert indexed.is_indexed and not plain.is_indexed
@@ -144,8 +146,30 @@ def test_only_a_large_catalogue_is_indexed(
         assert np.array_equal(one, other)
 
 
+@pytest.mark.parametrize("spread", [0.05, 50.0])
+def test_an_index_that_would_ask_nearly_all_of_its_groups_is_left_out(
+    make_snapshot: Any, monkeypatch: pytest.MonkeyPatch, spread: float
+) -> None:
+    """Of items in tight clusters few groups have the best; without clusters, and as many dimensions, hardly any has."""
+    rng = np.random.default_rng(0)
+    n, width = 4_000, 64
+    centres = rng.normal(size=(40, width))
+    vectors = (centres[rng.integers(40, size=n)] + spread * rng.normal(size=(n, width))).astype(np.float32)
+    users = (centres[rng.integers(40, size=300)] + 0.05 * rng.normal(size=(300, width))).astype(np.float32)
+    monkeypatch.setattr("training.by_vectors.INDEXED_FROM", n)
+    model = model_class("factorization")()
+    assert isinstance(model, ByVectors)
+    model.n_items = n
+    monkeypatch.setattr(model, "item_vectors", lambda: vectors)
+    monkeypatch.setattr(model, "user_vectors", lambda histories: users[: len(histories)])
+    views = [(user, user, EventType.VIEW, 1_000) for user in range(300)]
+    model.index(make_snapshot(views, 300, n, 10**12).sequences)
+    assert model.is_indexed == (spread < 1)
+
+
 def test_an_empty_catalogue_and_a_shop_without_users(make_snapshot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.by_vectors.INDEXED_FROM", 0)
+    monkeypatch.setattr("training.by_vectors.PROBED_AT_MOST", 1.0)
     for n, n_items in ((3, 0), (0, 5)):
         snapshot = make_snapshot([], n, n_items, 10**12)
         model = model_class("factorization")().fit(TrainingSet(snapshot))

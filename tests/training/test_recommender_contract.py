@@ -49,6 +49,7 @@ def fitted(name: str, snapshot: Snapshot, asked: Labelled) -> Recommender:
     with pytest.MonkeyPatch.context() as patch:
         if indexed:
             patch.setattr("training.by_vectors.INDEXED_FROM", 1)
+            patch.setattr("training.by_vectors.PROBED_AT_MOST", 1.0)
         model = model_class(name)(**SMALL.get(name, {})).fit(TrainingSet(snapshot, asked))
     assert model.is_indexed == bool(indexed)
     return model

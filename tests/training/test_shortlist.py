@@ -134,6 +134,7 @@ def test_who_is_unknown_gets_what_is_popular(
 def factorization(snapshot: Snapshot) -> Factorization:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.by_vectors.INDEXED_FROM", 1)
+        patch.setattr("training.by_vectors.PROBED_AT_MOST", 1.0)
         return Factorization(width=24).fit(TrainingSet(snapshot))
 
 
