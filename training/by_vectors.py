@@ -22,8 +22,9 @@ INDEXED_FROM = 50_000
 #: had so little that their best hundred are hardly better than the rest.
 PROBED_AT_MOST = 0.5
 
-#: Questions that an index is built with, and the best items from which a model may estimate what it says of all others.
-QUESTIONS, HEAD = 256, 100
+#: Questions that an index is built with (of 300,000 planted items it missed .6 % for others when built with 256, .4 %
+#: with these or twice as many), and the best items from which a model may estimate what it says of all others.
+QUESTIONS, HEAD = 1_024, 100
 
 _FILE = "nearest.npz"
 
@@ -85,7 +86,9 @@ class ByVectors(Recommender):
         if self.n_items >= INDEXED_FROM:
             known = np.flatnonzero(histories.lengths)
             some = np.unique(np.linspace(0, len(known) - 1, QUESTIONS).astype(np.int64)) if len(known) else known
-            built = Nearest.build(self.item_vectors(), self.user_vectors(histories.take(known[some])))
+            vectors, asked = self.item_vectors(), histories.take(known[some])
+            parts = [self.user_vectors(asked.take(np.arange(len(asked))[rows])) for rows in chunks(len(asked))]
+            built = Nearest.build(vectors, np.concatenate([vectors[:0], *parts]))
             if built.probes <= PROBED_AT_MOST * built.n_groups:
                 self._nearest = built
 
@@ -169,4 +172,4 @@ def _together(found: Ids, own: Ragged) -> Ragged:
     return Ragged.distinct(np.append(rows, own.rows), np.append(found[rows, places], own.values), len(own))
 
 
-__all__ = ["HEAD", "INDEXED_FROM", "PROBED_AT_MOST", "ByVectors", "Wanted"]
+__all__ = ["HEAD", "INDEXED_FROM", "PROBED_AT_MOST", "QUESTIONS", "ByVectors", "Wanted"]

@@ -11,11 +11,12 @@ import numpy as np
 
 from experiments.benchmarks.catalogue.planted import planted_vectors
 from experiments.benchmarks.catalogue.timed import alone_ms
+from training.by_vectors import QUESTIONS
 from training.nearest import DEPTH, Nearest
 from training.recommender import Ids, Scores, top_k
 
-#: Questions that the index is built with, others that are asked all at once, and those of them asked one by one.
-BUILT_WITH, ASKED, ALONE = 256, 256, 64
+#: Questions that are asked all at once, and those of them asked one by one.
+ASKED, ALONE = 256, 64
 
 
 def at_size(n_items: int) -> dict[str, Any]:
@@ -23,11 +24,11 @@ def at_size(n_items: int) -> dict[str, Any]:
 
     Times are of the processor, of one thread, per question: alone, as a request comes, and many at once.
     """
-    vectors, users = planted_vectors(n_items, BUILT_WITH + ASKED)
+    vectors, users = planted_vectors(n_items, QUESTIONS + ASKED)
     start = time.process_time()
-    index = Nearest.build(vectors, users[:BUILT_WITH])
+    index = Nearest.build(vectors, users[:QUESTIONS])
     build_s = time.process_time() - start
-    asked = users[BUILT_WITH:]
+    asked = users[QUESTIONS:]
 
     def exact(questions: Scores) -> Ids:
         return np.concatenate(
