@@ -70,7 +70,8 @@ class Nearest:
             learner.train(stretched)
             groups = learner.assign(stretched)[1].astype(np.int32)
             centres = np.linalg.solve(metric.T.astype(np.float64), learner.centroids.T).T.astype(np.float32)
-        built = cls(vectors, centres, groups, 1)
+        # Fewer would hardly save time: so many groups cost as much as the comparison with all centres.
+        built = cls(vectors, centres, groups, max(n_groups**2 // max(n, 1), 1))
         built._measure(vectors, questions)
         return built
 
