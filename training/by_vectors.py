@@ -86,9 +86,9 @@ class ByVectors(Recommender):
         if self.n_items >= INDEXED_FROM:
             known = np.flatnonzero(histories.lengths)
             some = np.unique(np.linspace(0, len(known) - 1, QUESTIONS).astype(np.int64)) if len(known) else known
-            vectors, asked = self.item_vectors(), histories.take(known[some])
-            parts = [self.user_vectors(asked.take(np.arange(len(asked))[rows])) for rows in chunks(len(asked))]
-            built = Nearest.build(vectors, np.concatenate([vectors[:0], *parts]))
+            vectors = self.item_vectors()
+            asked = [self.user_vectors(histories.take(known[some[rows]])) for rows in chunks(len(some))]
+            built = Nearest.build(vectors, np.concatenate([vectors[:0], *asked]))
             if built.probes <= PROBED_AT_MOST * built.n_groups:
                 self._nearest = built
 
