@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from experiments.benchmarks.cells import figure_cell, lift_cell
 from experiments.benchmarks.machine import machine, peak_mb
 from experiments.compare import Comparison, compare
 from experiments.replay import measure, replay
@@ -171,10 +172,6 @@ def _sd(values: np.ndarray) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
-def _interval(lift: dict[str, float] | None) -> str:
-    return "" if lift is None else f"{lift['difference']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}]"
-
-
 def render_benchmark(result: dict[str, Any]) -> Table:
     """The rows as a table, with differences over the users of all seeds and what the arms reach within a session."""
     table = Table(title=f"{result['data']}; null shops that would ship: {result['ratios']['null_ships']}")
@@ -189,15 +186,14 @@ def render_benchmark(result: dict[str, Any]) -> Table:
         f"against {BLEND}, in session",
     ):
         table.add_column(column, justify="left" if column == "arm" else "right")
+    runs = len(result["seeds"])
     for row in result["rows"]:
         name = row["model"]
         table.add_row(
             name,
-            f"{row['metrics'][METRIC]:.4f} ±{row['sd'][METRIC]:.4f}",
-            f"{row['metrics']['share_of_truth']:.1%} ±{row['sd']['share_of_truth']:.1%}",
-            _interval(above.get(name)),
-            _interval(below.get(name)),
-            _interval(within.get(name)),
+            figure_cell(row, METRIC, runs=runs),
+            figure_cell(row, "share_of_truth", runs=runs, form=".1%"),
+            *(lift_cell(lifts.get(name)) for lifts in (above, below, within)),
         )
     return table
 

@@ -100,7 +100,7 @@ def test_every_model_has_a_row_per_feature_set(folder: Path) -> None:
     console = Console(width=200, record=True)
     console.print(render_online_shoppers(result))
     text = console.export_text()
-    assert all(name in text for name in (*MODELS, *FEATURE_SETS))
+    assert all(name in text for name in (*MODELS, *FEATURE_SETS)) and "±" not in text
 
 
 def test_a_folder_without_the_file_or_its_columns_is_refused(tmp_path: Path) -> None:

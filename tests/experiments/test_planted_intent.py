@@ -103,4 +103,5 @@ def test_a_small_shop() -> None:
     assert row["metrics"]["rank_correlation"] > 0.3
     console = Console(width=200, record=True)
     console.print(render_planted_intent(result))
-    assert "buy_7d" in console.export_text()
+    text = console.export_text()
+    assert "buy_7d" in text and "±" not in text

@@ -12,6 +12,7 @@ from rich.table import Table
 from experiments.benchmarks.campaigns.arms import BASELINE, Said
 from experiments.benchmarks.campaigns.judged import auc_of, auc_terms
 from experiments.benchmarks.campaigns.pairs import Campaign
+from experiments.benchmarks.cells import figure_cell, lift_cell
 from experiments.benchmarks.machine import peak_mb
 from experiments.statistics import Lift
 from training.intent.predictor import Vector
@@ -71,22 +72,18 @@ def render_campaigns(result: dict[str, Any]) -> Table:
     of_report = [one["campaign"] for one in result["campaigns"] if one["used_for"] == "report"]
     about = f"{result['data']}: {result['redeemed']} of {result['pairs']:,} households redeemed a coupon"
     chosen = result["chosen"]
-    caption = f"chosen on earlier campaigns: {chosen['model']}, ROC-AUC over {BASELINE} {_told(chosen['over_rfm'])}"
+    caption = f"chosen on earlier campaigns: {chosen['model']}, ROC-AUC over {BASELINE} {lift_cell(chosen['over_rfm'])}"
     table = Table(title=f"{about}, campaigns {', '.join(of_report)}", caption=caption)
     for column in ("model", "on validation", "roc auc", f"over {BASELINE}", "pr auc", "brier", "ece", "seconds"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for row in result["rows"]:
         figures = row["metrics"]
-        ranked = [f"{figures[name]:.4f} ±{row['sd'][name]:.4f}" for name in ("roc_auc", "pr_auc")]
-        over = _told(row["over_rfm"]) if "over_rfm" in row else ""
+        ranked = [figure_cell(row, name, runs=len(row["by_campaign"])) for name in ("roc_auc", "pr_auc")]
+        over = lift_cell(row.get("over_rfm"))
         numbers = [f"{figures[name]:.4f}" for name in ("brier", "ece")]
         validation = f"{result['validation'][row['model']]:.4f}"
         table.add_row(row["model"], validation, ranked[0], over, ranked[1], *numbers, f"{row['seconds']:,.0f}")
     return table
-
-
-def _told(lift: dict[str, float]) -> str:
-    return f"{lift['difference']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}]"
 
 
 def _mean(one: Asked, name: str, metric: Callable[[Vector, Vector], float]) -> float:

@@ -16,6 +16,7 @@ from rich.console import Group
 from rich.table import Table
 from scipy.special import expit
 
+from experiments.benchmarks.cells import figure_cell, lift_cell
 from experiments.benchmarks.machine import machine, peak_mb
 from experiments.benchmarks.published.questions import spread
 from experiments.benchmarks.published.repeated import seeds_of
@@ -228,7 +229,7 @@ def render_later_sessions(result: dict[str, Any]) -> Group:
     for column in ("target", "model", *shown, "seconds"):
         chances.add_column(column, justify="left" if column in ("target", "model") else "right")
     for row in sorted(result["rows"], key=lambda row: row["target"]):
-        values = [f"{row['metrics'][name]:.4f} ±{row['sd'][name]:.4f}" for name in shown]
+        values = [figure_cell(row, name, runs=result["seeds"]) for name in shown]
         chances.add_row(row["target"], row["model"], *values, f"{row['seconds']:,.0f}")
     told = result["next_group"]
     groups = Table(title=f"group of the next item, {result['groups']} groups, {told['users']:,} users")
@@ -236,9 +237,7 @@ def render_later_sessions(result: dict[str, Any]) -> Group:
         groups.add_column(column)
     for metric, rates in told["rates"].items():
         for name, rate in rates.items():
-            lift = told["differences"][metric].get(name)
-            less = "" if lift is None else f"{lift['difference']:+.4f} [{lift['low']:+.4f}, {lift['high']:+.4f}]"
-            groups.add_row(metric, name, f"{rate:.4f}", less)
+            groups.add_row(metric, name, f"{rate:.4f}", lift_cell(told["differences"][metric].get(name)))
     return Group(chances, groups)
 
 

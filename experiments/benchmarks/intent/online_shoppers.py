@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from scipy.special import expit
 
+from experiments.benchmarks.cells import figure_cell
 from experiments.benchmarks.intent.shopper_features import shopper_features
 from experiments.benchmarks.machine import machine, peak_mb
 from experiments.benchmarks.published.questions import spread
@@ -109,7 +110,7 @@ def render_online_shoppers(result: dict[str, Any]) -> Table:
     for column in ("features", "model", *(name.replace("_", " ") for name in SHOWN), "seconds", "peak MB"):
         table.add_column(column, justify="left" if column in ("features", "model") else "right")
     for row in result["rows"]:
-        values = [f"{row['metrics'][name]:.4f} ±{row['sd'][name]:.4f}" for name in SHOWN]
+        values = [figure_cell(row, name, runs=result["seeds"]) for name in SHOWN]
         table.add_row(row["features"], row["model"], *values, f"{row['seconds']:,.0f}", f"{row['peak_mb']:,.0f}")
     return table
 

@@ -14,6 +14,7 @@ import pandas as pd
 from rich.table import Table
 from scipy.stats import spearmanr
 
+from experiments.benchmarks.cells import figure_cell
 from experiments.benchmarks.machine import machine, peak_mb
 from experiments.benchmarks.published.repeated import seeds_of
 from experiments.statistics import mean_interval
@@ -192,7 +193,7 @@ def render_planted_intent(result: dict[str, Any]) -> Table:
         table.add_column(column, justify="left" if column == "target" else "right")
     for row in result["rows"]:
         # Where a shop's head is refused for all, there are no figures.
-        figures = [f"{row['metrics'][name]:.4f} ±{row['sd'][name]:.4f}" if name in row["sd"] else "" for name in shown]
+        figures = [figure_cell(row, name, runs=result["seeds"]) for name in shown]
         spread = "" if row["least"] is None else f"{row['least'][2]:.3f} to {row['most'][2]:.3f}"
         within = f"{row['segments_within']} of {row['segments']}"
         table.add_row(row["target"], *figures, spread, within, f"{row['seconds']:,.0f}")

@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from experiments.benchmarks.cells import figure_cell
+
 
 def render(result: dict[str, Any], shown: Sequence[str]) -> Table:
     """One line per model with the metrics ``shown``, ± the deviation over several seeds, seconds and memory."""
@@ -15,8 +17,7 @@ def render(result: dict[str, Any], shown: Sequence[str]) -> Table:
     for column in ("model", *(name.replace("_", " ") for name in shown), "seconds", "peak MB"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for row in result["rows"]:
-        spread = {name: f" ±{row['sd'][name]:.4f}" if result["seeds"] > 1 else "" for name in shown}
-        values = [f"{row['metrics'][name]:.4f}{spread[name]}" for name in shown]
+        values = [figure_cell(row, name, runs=result["seeds"]) for name in shown]
         table.add_row(row["model"], *values, f"{row['seconds']:,.0f}", f"{row['peak_mb']:,.0f}")
     return table
 

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from experiments.benchmarks.cells import figure_cell
 from experiments.benchmarks.uplift.judged import SHARES, Orders, name_at
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def render_planted(result: dict[str, Any]) -> RenderableType:
     _columns(table, "model", *(name.replace("_", " ") for name in shown), _ORDERS, "seconds")
     for row in result["rows"]:
         # A model that is flat on some shop has no slope there.
-        figures = [f"{row['metrics'][name]:.4f} ±{row['sd'][name]:.4f}" if name in row["sd"] else "" for name in shown]
+        figures = [figure_cell(row, name, runs=result["seeds"]) for name in shown]
         found = f"{row['orders_by_uplift'].count(Orders.YES)} of {len(row['orders_by_uplift'])}"
         table.add_row(row["model"], *figures, found, f"{row['seconds']:,.0f}")
     null = result["null"]
