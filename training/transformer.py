@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from training.metrics import ranking_metrics
 from training.reasons import Reason
 from training.recommender import Ids, Progress, Scores, TrainingSet, register
 from training.sampled_sum import SampledSum
+from training.search_space import Between, OneOf, Space
 from training.sequence_batches import Batch, Epoch, draw_batches, padded, supervise
 from training.sequence_encoder import SequenceEncoder
 from training.sequence_loss import Bonus, softmax_loss
@@ -46,6 +47,16 @@ class SequenceTransformer(ByVectors):
 
     name = "transformer"
     level = Level.PREFERENCE
+    space: ClassVar[Space] = {
+        # Every width is a multiple of every number of heads.
+        "width": OneOf((32, 64, 96, 128, 192)),
+        "heads": OneOf((1, 2, 4)),
+        "blocks": Between(1, 3),
+        "dropout": Between(0.1, 0.7),
+        "forget": Between(0.0, 0.5),
+        "learning_rate": Between(3e-4, 1e-2, log=True),
+        "horizon_days": Between(1.0, 90.0, log=True),
+    }
 
     class Config(FitConfig):
         """Of the network, of what it reads and of what it is asked.

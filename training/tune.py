@@ -29,7 +29,7 @@ import training.zoo  # noqa: F401  # registers the models by name
 from features.audience import revoked
 from features.dataset import Dataset
 from features.engine import Engine
-from features.errors import ConfigError
+from features.errors import ConfigError, InputError
 from features.instants import iso
 from features.schema import DAY_MS, Columns, Level
 from features.snapshot import Snapshot, build_snapshot
@@ -118,7 +118,9 @@ def tune(task: Task, *, trials: int, timeout_s: float | None = None, workers: in
         notify: Told after every trial.
 
     Raises:
-        ConfigError: The model has nothing to tune, or no trial finished in time.
+        ConfigError: The model has nothing to tune, a trial could not be run at all (no such device), or none finished
+            in time.
+        InputError: Fewer than two users buy in the label window.
     """
     space = model_class(task.model).space
     if not space:
@@ -155,7 +157,6 @@ def _work(task: Task, trials: int, timeout_s: float | None, worker: int, notify:
             lambda trial: _try(trial, task, questions, study.user_attrs[_RUN_ID]),
             timeout=timeout_s,
             callbacks=[MaxTrialsCallback(trials, states=_DONE), told],
-            catch=(ConfigError,),
         )
     return len(questions.scoring)
 
@@ -185,6 +186,11 @@ def _questions(task: Task) -> _Questions:
         moment = Moment.LIVE if model_class(task.model).level is Level.LIVE else Moment.AS_OF
         asked = ask(engine, consenting, snapshot, task.as_of_ms, moment)
     rows = np.arange(len(asked))
+    if len(rows) < 2:
+        window, mend = f"one in {iso(decide_ms)} .. {iso(task.as_of_ms)}", "use another as_of or a longer horizon"
+        raise InputError(
+            "data", "must hold two users who buy in the label window: to stop by, and to score", window, mend
+        )
     return _Questions(snapshot, asked.take(rows[::2]), asked.take(rows[1::2]))
 
 

@@ -11,13 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 
-import training.zoo  # noqa: F401  # registers the models
+import training.tune
+import training.zoo  # registers the models
 from features.dataset import Dataset
-from features.errors import ConfigError
+from features.errors import ConfigError, InputError
 from features.schema import DAY_MS
+from training.blend import Blend
 from training.recommender import Recommender, model_class, models
 from training.search_space import Between
 from training.tracking import PARENT_TAG, client
@@ -42,6 +45,11 @@ def test_models_accept_their_whole_space_and_start_inside_it(name: str) -> None:
             assert getattr(model(**{parameter: value}).config, parameter) == value
         own = defaults[parameter]
         assert choice.low <= own <= choice.high if isinstance(choice, Between) else own in choice.values
+
+
+def test_every_model_that_stands_alone_can_be_tuned() -> None:
+    combining = {name for name, model in models().items() if issubclass(model, Blend)}
+    assert {name for name, model in models().items() if not model.space} == combining
 
 
 def test_values_are_drawn_from_the_space() -> None:
@@ -118,6 +126,26 @@ def test_epochs_below_the_median_are_pruned(task: Task, monkeypatch: pytest.Monk
     tuned = tune(task, trials=11, notify=silent)
     assert tuned.trials == {"complete": 8, "pruned": 3}
     assert began == [5] * 8 + [2] * 3
+
+
+def test_the_transformer_is_tuned_and_its_epochs_are_reported(task: Task) -> None:
+    """Every combination of widths and heads fits; each epoch's validation is what the pruner compares."""
+    network = replace(task, model="transformer", fixed={"epochs": 2, "device": "cpu"})
+    tuned = tune(network, trials=3, notify=silent)
+    assert tuned.trials == {"complete": 3} and tuned.default_score is not None
+    study = optuna.load_study(study_name=network.study_name, storage=network.storage)
+    assert all(set(trial.intermediate_values) == {1, 2} for trial in study.trials)
+    assert tuned.score == max(trial.value or 0 for trial in study.trials)
+    model_class("transformer")(**{key: value for key, value in tuned.specification.items() if key != "model"})
+
+
+def test_a_search_in_which_no_trial_can_run_ends(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="device"):
+        tune(replace(task, model="transformer", fixed={"device": "nosuch"}), trials=2, notify=silent)
+    everybody = training.tune.ask
+    monkeypatch.setattr(training.tune, "ask", lambda *question: everybody(*question).take(np.arange(1)))
+    with pytest.raises(InputError, match="two users who buy in the label window"):
+        tune(task, trials=2, notify=silent)
 
 
 @pytest.mark.parametrize(
