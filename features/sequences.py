@@ -139,7 +139,12 @@ class Histories:
 
     def interactions(self) -> Histories:
         """Only events that show preference for an item that the vocabulary knows."""
-        return self.where(np.isin(self.event_types, _INTERACTION_CODES) & (self.items >= 0))
+        return self.where(self.is_interaction & (self.items >= 0))
+
+    @property
+    def is_interaction(self) -> NDArray[np.bool_]:
+        """(m,) bool: whether the event shows preference."""
+        return np.isin(self.event_types, _INTERACTION_CODES)
 
     def past(self) -> Histories:
         """Only what the snapshot knew: what L1 to L3 may read. What happened since waits for the next snapshot."""

@@ -66,10 +66,15 @@ class Bestsellers(Recommender):
 
     by: tuple[str, ...]  # the links of the fitted chain
     _segments: dict[tuple[str, ...], int]
-    _shares: NDArray[np.float32]  # (segments, n_items), each row sums to one
+    _everybody: NDArray[np.float32]  # (n_items,) shares; they sum to one
+    # A segment's shares are those of its own sales and, weighing ``_drawn``, its parent's: what it never sold is not
+    # kept again, or a chain with a link of a thousand cities would not fit into memory.
+    _own: sparse.csr_array  # (segments, n_items), row 0, everybody, empty
+    _parents: NDArray[np.int64]  # (segments,)
+    _drawn: NDArray[np.float64]  # (segments,)
 
     def fit(self, training_set: TrainingSet, progress: Progress | None = None) -> Self:
-        """Count sales of the snapshot; O(events).
+        """Count sales of the snapshot; O(events) per link of the chain, in time and in memory.
 
         Raises:
             ConfigError: A link of the chain is no text column of the user matrix.
@@ -81,14 +86,12 @@ class Bestsellers(Recommender):
         self.level = Level.BEHAVIOUR if behaviour else Level.DEMOGRAPHIC  # type: ignore[misc]
         sales, buyers = self._sales(snapshot)
         total = np.asarray(sales.sum(axis=0)).ravel() + 1e-6
-        self._segments, shares = {(): 0}, [total / total.sum()]
+        self._segments, self._everybody = {(): 0}, (total / total.sum()).astype(np.float32)
+        self._own = sparse.csr_array((1, self.n_items), dtype=np.float32)
+        self._parents, self._drawn = np.zeros(1, np.int64), np.ones(1)
         values = [snapshot.sequences.attributes[name] for name in self.by]
         for depth in range(1, len(self.by) + 1):
-            level = self._depth(sales, buyers, values[:depth], shares)
-            for segment, share in level.items():
-                self._segments[segment] = len(shares)
-                shares.append(share)
-        self._shares = np.array(shares, dtype=np.float32)
+            self._add_depth(sales, buyers, values[:depth])
         return self
 
     def _links(self, snapshot: Snapshot) -> tuple[str, ...]:
@@ -106,11 +109,12 @@ class Bestsellers(Recommender):
         sequences = snapshot.sequences
         age_days = (snapshot.as_of_ms - sequences.ts) // DAY_MS
         keep = sequences.event_types == EventType.PURCHASE.code
+        if not keep.any():  # a shop without sales still has interactions
+            keep = sequences.is_interaction
         if self.config.window_days is not None:
             # Whole days of age: an event exactly ``window_days`` old is inside the half-open lookback window.
-            keep &= sequences.ts >= snapshot.as_of_ms - self.config.window_days * DAY_MS
-        if not keep.any():  # a shop without sales still has interactions
-            keep = np.ones_like(keep)
+            recent = keep & (sequences.ts >= snapshot.as_of_ms - self.config.window_days * DAY_MS)
+            keep = recent if recent.any() else keep  # old sales say more than none
         half_life = self.config.half_life_days
         weights = np.ones(keep.sum()) if half_life is None else 0.5 ** (age_days[keep] / half_life)
         shape = (len(snapshot.users), self.n_items)
@@ -120,45 +124,67 @@ class Bestsellers(Recommender):
         buyers.data[:] = 1.0
         return sales, buyers
 
-    def _depth(
-        self,
-        sales: sparse.csr_array,
-        buyers: sparse.csr_array,
-        values: list[NDArray[np.object_]],
-        shares: list[NDArray[np.float64]],
-    ) -> dict[tuple[str, ...], NDArray[np.float64]]:
-        """The shares of all segments of one depth that have buyers enough and sold enough."""
-        users: dict[tuple[str, ...], list[int]] = {}
-        for row, segment in enumerate(zip(*values, strict=True)):
+    def _add_depth(self, sales: sparse.csr_array, buyers: sparse.csr_array, values: list[NDArray[np.object_]]) -> None:
+        """Take in all segments of one depth that have buyers enough and sold enough."""
+        rows: dict[tuple[str, ...], int] = {}
+        of_user = np.full(sales.shape[0], -1)
+        for user, segment in enumerate(zip(*values, strict=True)):
             if MISSING not in segment and segment[:-1] in self._segments:
-                users.setdefault(segment, []).append(row)
-        counts, parents, kept = [], [], []
-        for segment, rows in sorted(users.items()):
-            bought = buyers[rows]
-            count = np.asarray(bought.sum(axis=0), dtype=np.float64).ravel()
-            if self._is_large(bought) and sales[rows].sum() > 0:
-                kept.append((segment, rows))
-                counts.append(count)
-                parents.append(shares[self._segments[segment[:-1]]])
+                of_user[user] = rows.setdefault(segment, len(rows))
+        users = np.flatnonzero(of_user >= 0)
+        members = sparse.csr_array((np.ones(len(users)), (of_user[users], users)), shape=(len(rows), len(of_user)))
+        counts, sold = sparse.csr_array(members @ buyers), sparse.csr_array(members @ sales)
+        n_buyers, n_bought, n_sold = members @ (np.diff(buyers.indptr) > 0), counts.sum(axis=1), sold.sum(axis=1)
+        floors = (n_buyers >= self.config.minimum_buyers) & (n_bought >= self.config.minimum_sales)
+        large = floors & (n_sold > 0)
+        kept = [segment for segment in sorted(rows) if large[rows[segment]]]
         if not kept:
-            return {}
-        strength = self.config.strength if self.config.strength is not None else loo_strength(counts, parents)
-        result = {}
-        for (segment, rows), parent in zip(kept, parents, strict=True):
-            sold = np.asarray(sales[rows].sum(axis=0)).ravel()
-            # Decay makes a sale worth less than one; the parent's weight is scaled alike.
-            scale = sold.sum() / max(float(buyers[rows].sum()), 1.0)
-            result[segment] = (sold + strength * scale * parent) / (sold.sum() + strength * scale)
-        return result
+            return
+        of_kept = np.array([rows[segment] for segment in kept])
+        parents = np.array([self._segments[segment[:-1]] for segment in kept])
+        strength = self.config.strength
+        if strength is None:
+            strength = loo_strength(*self._beside_parents(counts[of_kept], parents))
+        # Decay makes a sale worth less than one; the parent's weight is scaled alike.
+        weight = strength * (n_sold / np.maximum(n_bought, 1.0))[of_kept]
+        whole = n_sold[of_kept] + weight
+        own = sparse.diags_array(1 / whole) @ sold[of_kept]
+        self._segments |= {segment: len(self._parents) + place for place, segment in enumerate(kept)}
+        self._own = sparse.csr_array(sparse.vstack([self._own, own.astype(np.float32)], format="csr"))
+        self._parents = np.concatenate([self._parents, parents])
+        self._drawn = np.concatenate([self._drawn, weight / whole])
 
-    def _is_large(self, bought: sparse.csr_array) -> bool:
-        """Whether (users, items) purchases of a segment reach both floors."""
-        n_buyers = np.count_nonzero(np.diff(bought.indptr))
-        return bool(n_buyers >= self.config.minimum_buyers and bought.nnz >= self.config.minimum_sales)
+    def _beside_parents(
+        self, counts: sparse.csr_array, parents: NDArray[np.int64]
+    ) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+        """Per row its counts that are not zero, and its parent's shares of these items."""
+        found, expected = [], []
+        known, shares = -1, self._everybody
+        for row, parent in enumerate(parents.tolist()):
+            if parent != known:  # siblings follow one another
+                known, shares = parent, self._shares(parent)
+            span = slice(counts.indptr[row], counts.indptr[row + 1])
+            found.append(counts.data[span])
+            expected.append(shares[counts.indices[span]].astype(np.float64))
+        return found, expected
+
+    def _shares(self, segment: int) -> NDArray[np.float32]:
+        """(n_items,) shares of one segment; they sum to one."""
+        shares, weight = np.zeros(self.n_items, dtype=np.float32), 1.0
+        while segment:
+            span = slice(self._own.indptr[segment], self._own.indptr[segment + 1])
+            shares[self._own.indices[span]] += np.float32(weight) * self._own.data[span]
+            weight *= float(self._drawn[segment])
+            segment = int(self._parents[segment])
+        return np.asarray(shares + np.float32(weight) * self._everybody)
 
     def score_all(self, histories: Histories) -> Scores:
         """The shares of the deepest known segment of each user, as (n, n_items)."""
-        return self._shares[self.segments(histories)]
+        segments, of_user = np.unique(self.segments(histories), return_inverse=True)
+        shares = np.empty((len(segments), self.n_items), dtype=np.float32)
+        for place, segment in enumerate(segments.tolist()):
+            shares[place] = self._shares(segment)
+        return shares[of_user]
 
     def segments(self, histories: Histories) -> NDArray[np.int64]:
         """(n,) int64: the row of the deepest segment that each user belongs to; 0 is everybody."""
@@ -180,9 +206,10 @@ class Bestsellers(Recommender):
         return [reason] * len(items)
 
     def save(self, folder: Path) -> None:
-        """One npz and one JSON file."""
+        """Two npz and one JSON file."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(folder / "shares.npz", shares=self._shares)
+        np.savez_compressed(folder / "shares.npz", everybody=self._everybody, parents=self._parents, drawn=self._drawn)
+        sparse.save_npz(folder / "own.npz", sparse.csr_matrix(self._own))
         about = {
             "config": self.config.model_dump(),
             "by": self.by,
@@ -200,8 +227,11 @@ class Bestsellers(Recommender):
         model.level = Level(about.get("level", cls.level))  # type: ignore[misc]
         model._segments = {tuple(segment): row for row, segment in enumerate(about["segments"])}
         with np.load(folder / "shares.npz", allow_pickle=False) as arrays:
-            model._shares = arrays["shares"]
-        model.n_items = model._shares.shape[1]
+            model._everybody, model._parents, model._drawn = (
+                arrays[name] for name in ("everybody", "parents", "drawn")
+            )
+        model._own = sparse.csr_array(sparse.load_npz(folder / "own.npz"))
+        model.n_items = len(model._everybody)
         return model
 
 
@@ -209,7 +239,7 @@ def loo_strength(counts: list[NDArray[np.float64]], parents: list[NDArray[np.flo
     """The shrinkage strength ``m`` of the grid ``STRENGTHS`` with the highest leave-one-out likelihood.
 
     ``sum over segments and items of c * log((c - 1 + m * p) / (n - 1 + m))``, ``c`` being the item's buyers in the
-    segment, ``n`` all of them and ``p`` the parent's share.
+    segment, ``n`` all of them and ``p`` the parent's share. Items without a buyer may be left out.
     """
     likelihood = np.zeros(len(STRENGTHS))
     for count, parent in zip(counts, parents, strict=True):

@@ -189,7 +189,7 @@ def _questions(task: Task) -> _Questions:
     if len(rows) < 2:
         window, mend = f"one in {iso(decide_ms)} .. {iso(task.as_of_ms)}", "use another as_of or a longer horizon"
         raise InputError(
-            "data", "must hold two users who buy in the label window: to stop by, and to score", window, mend
+            "data", "must hold two users who buy in the label window, to stop by and to score", window, mend
         )
     return _Questions(snapshot, asked.take(rows[::2]), asked.take(rows[1::2]))
 

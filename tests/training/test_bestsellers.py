@@ -243,6 +243,62 @@ def test_a_shop_without_sales_ranks_by_interactions(make_snapshot: Any) -> None:
     assert Bestsellers().fit(TrainingSet(snapshot)).recommend(snapshot.sequences, 3)[0].tolist() == [[1, 0, 2]]
 
 
+def test_what_was_sent_back_or_taken_out_is_no_sale(make_snapshot: Any) -> None:
+    """Nothing was bought lately, but much was refunded and removed: the older sales rank."""
+    events = [(0, 0, EventType.PURCHASE, NOW - 60 * DAY_MS - ago) for ago in range(3)]
+    events += [(0, 1, EventType.REFUND, NOW - 1 - ago) for ago in range(9)]
+    events += [(0, 2, EventType.REMOVE_FROM_CART, NOW - 1 - ago) for ago in range(9)]
+    snapshot = make_snapshot(events, 1, 3, NOW)
+    found = Bestsellers(window_days=30).fit(TrainingSet(snapshot)).score_all(snapshot.sequences)[0]
+    assert found[0] > 0.99
+    looks = [*events[3:], (0, 0, EventType.VIEW, NOW - 1)]
+    snapshot = make_snapshot(looks, 1, 3, NOW)
+    assert Bestsellers().fit(TrainingSet(snapshot)).score_all(snapshot.sequences)[0][0] > 0.99
+
+
+def test_nested_segments_against_a_plain_loop(make_snapshot: Any, make_histories: Any, tmp_path: Path) -> None:
+    """Each segment mixes its sales with its parent's shares, whatever its depth; a saved model does the same."""
+    events = random_log(5)
+    attributes = {"country": ["DE", "GB"] * 10, "gender": ["f", "f", "m", "m"] * 5, "age": ["x"] * 12 + ["y"] * 8}
+    strength = 4.0
+    config: dict[str, Any] = {"strength": strength, "minimum_sales": 0, "minimum_buyers": 0, "half_life_days": 20.0}
+    snapshot = make_snapshot(events, 20, 8, NOW, attributes)
+    model = Bestsellers(**config).fit(TrainingSet(snapshot))
+    names = snapshot.attributes
+    expected = np.zeros((20, 8))
+    for user in range(20):
+        chain = [attributes[name][user] for name in names]
+        for depth in range(len(chain) + 1):
+            inside = [row for row in range(20) if [attributes[name][row] for name in names[:depth]] == chain[:depth]]
+            sold, pairs = np.zeros(8), set()
+            for row, item, kind, ts in events:
+                if row in inside and kind is EventType.PURCHASE:
+                    sold[item] += 0.5 ** ((NOW - ts) // DAY_MS / 20)
+                    pairs.add((row, item))
+            if not depth:
+                expected[user] = (sold + 1e-6) / (sold + 1e-6).sum()
+            elif sold.sum():
+                weight = strength * sold.sum() / len(pairs)
+                expected[user] = (sold + weight * expected[user]) / (sold.sum() + weight)
+    np.testing.assert_allclose(model.score_all(snapshot.sequences), expected, rtol=1e-4)
+    model.save(tmp_path / "model")
+    loaded = Bestsellers.load(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.score_all(snapshot.sequences), model.score_all(snapshot.sequences))
+
+
+def test_many_small_segments_keep_no_more_than_they_sold(make_snapshot: Any) -> None:
+    """1,000 cities of a shop with 20,000 items would be 80 MB of shares."""
+    rng = np.random.default_rng(0)
+    users, items = 5_000, 20_000
+    events = [
+        (user, int(item), EventType.PURCHASE, NOW - 1) for user in range(users) for item in rng.integers(items, size=4)
+    ]
+    snapshot = make_snapshot(events, users, items, NOW, {"city": [f"c{user % 1_000}" for user in range(users)]})
+    model = Bestsellers(minimum_sales=0, minimum_buyers=0).fit(TrainingSet(snapshot))
+    assert len(model._segments) == 1_001 and model._own.nnz <= len(events)
+    np.testing.assert_allclose(model.score_all(snapshot.sequences.take(np.arange(9))).sum(axis=1), 1, rtol=1e-4)
+
+
 def brute_force(counts: Sequence[np.ndarray], parents: Sequence[np.ndarray]) -> float:
     """Take every single purchase out, predict it from the others, and see which strength does best."""
     best, best_likelihood = 0.0, -inf

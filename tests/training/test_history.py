@@ -45,7 +45,7 @@ def test_against_a_plain_loop(make_snapshot: Any, half_life_days: float | None) 
         decayed = 1.0 if half_life_days is None else 2 ** (-(NOW - ts) / DAY_MS / half_life_days)
         expected[row, item] += weight * decayed
         recent[item] += weight > 0 and ts >= NOW - 20 * DAY_MS
-    expected = np.where(expected > 0, expected + 1e-3 * recent / recent.max(), 0)
+    expected += np.minimum(expected, 1) * 1e-3 * recent / recent.max()
     np.testing.assert_allclose(model.score_all(snapshot.sequences), expected, rtol=1e-5)
 
 
@@ -55,6 +55,15 @@ def test_ties_are_broken_by_recent_popularity(make_snapshot: Any) -> None:
     snapshot = make_snapshot(events, 3, 5, NOW)
     model = PersonalHistory().fit(TrainingSet(snapshot))
     assert model.recommend(snapshot.sequences, 5)[0][0].tolist() == [2, 1, 0, 3, 4]
+
+
+def test_popularity_does_not_outrank_what_faded_less(make_snapshot: Any) -> None:
+    """Both were viewed long ago, item 0 six half-lives after item 1, which everybody else views now."""
+    events = [(0, 0, EventType.VIEW, NOW - 60 * DAY_MS), (0, 1, EventType.VIEW, NOW - 90 * DAY_MS)]
+    events += [(row, 1, EventType.VIEW, NOW - 1) for row in range(1, 9)]
+    snapshot = make_snapshot(events, 9, 2, NOW)
+    model = PersonalHistory(half_life_days=5).fit(TrainingSet(snapshot))
+    assert model.recommend(snapshot.sequences, 2)[0][0].tolist() == [0, 1]
 
 
 def test_without_a_recent_event_nothing_breaks(make_snapshot: Any) -> None:
