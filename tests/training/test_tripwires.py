@@ -165,9 +165,14 @@ def test_an_attribute_that_names_what_will_be_bought(snapshot: Snapshot, asked: 
     assert any(alarm.where == "user attribute taste" and "category" in alarm.told for alarm in alarms)
 
 
-def test_an_attribute_of_items_that_knows_who_will_sell(snapshot: Snapshot, asked: Labelled) -> None:
+@pytest.mark.parametrize("elsewhere", ["stock", None])
+def test_an_attribute_of_items_that_knows_who_will_sell(
+    snapshot: Snapshot, asked: Labelled, elsewhere: str | None
+) -> None:
+    """Filled in for what sold, and of the other items something else, or nothing."""
     sold = np.bincount(asked.labels.values, minlength=len(snapshot.items))[: len(snapshot.items)] > 0
-    flags = np.where(sold, "autumn", "stock").astype(object)
+    as_told = snapshot.item_matrix[Columns.CATEGORY].dtype
+    flags = pd.Series(np.where(sold, "autumn", elsewhere), index=snapshot.item_matrix.index, dtype=as_told)
     leaky = replace(snapshot, item_matrix=snapshot.item_matrix.assign(campaign=flags))
     assert [alarm.where for alarm in time_shift(leaky, asked, until(asked, snapshot))] == ["item attribute campaign"]
 

@@ -122,7 +122,7 @@ def _telling(snapshot: Snapshot, later: _Window, earlier: _Window) -> list[Alarm
         before = np.bincount(rows_of_event[(events.ts < later.start_ms) & (events.items >= 0)], minlength=n)[there]
         behaviour = auc(before.astype(np.float64), bought[1])
         for name in names:
-            codes = pd.factorize(table[name].astype(object))[0][there]
+            codes = _codes(table[name])[there]
             then, now = (auc(rates(codes, flags), flags) for flags in bought)
             what = ("user", "item")[side]
             if beyond(now, then, LEAST_AREA):
@@ -139,10 +139,10 @@ def _telling(snapshot: Snapshot, later: _Window, earlier: _Window) -> list[Alarm
 def _knowing_what(snapshot: Snapshot, later: _Window, earlier: _Window) -> list[Alarm]:
     """User attributes that tell which category is bought better than they did a window earlier."""
     tops = snapshot.item_matrix[Columns.CATEGORY].astype(object).str.split("/", n=1).str[0]
-    categories = pd.factorize(tops)[0]
+    categories = _codes(tops)
     alarms = []
     for name in snapshot.attributes:
-        codes = pd.factorize(snapshot.user_matrix[name].astype(object))[0]
+        codes = _codes(snapshot.user_matrix[name])
         then, now = (share(_guessed(codes, categories, window)) for window in (earlier, later))
         if beyond(now, then, LEAST_SHARE):
             told = f"tells the category of {now[0]:.0%} of the purchases, and of {then[0]:.0%} a window earlier"
@@ -172,6 +172,11 @@ def rates(codes: NDArray[np.int64], flags: Bools) -> Floats:
     np.add.at(sums, (folds, codes), flags)
     others, hits = counts.sum(axis=0) - counts, sums.sum(axis=0) - sums
     return np.asarray(((hits + _STRENGTH * flags.mean()) / (others + _STRENGTH))[folds, codes])
+
+
+def _codes(values: pd.Series) -> NDArray[np.int64]:
+    """(n,) a number for each value; what is not told is a value like any other, and may tell most."""
+    return pd.factorize(values.astype(object), use_na_sentinel=False)[0].astype(np.int64)
 
 
 def _attributes_of_items(items: pd.DataFrame) -> list[str]:
