@@ -60,7 +60,7 @@ class Linear(Recommender):
             ahead: Weight of what comes next per step further ahead.
             attributes: ``w``; 0 to learn without them.
             neighbours: Items that an item leads to by itself; through attributes it may lead to any.
-            exact_items: Catalogues up to this size are solved exactly, in ``8 * items ** 2`` bytes.
+            exact_items: Catalogues up to this size are solved exactly, in ``8 * items ** 2`` bytes beside the moments.
             support: In larger ones each item's equations hold this many items: those that occur most with it.
         """
 
@@ -79,6 +79,7 @@ class Linear(Recommender):
         "attributes": Between(0.3, 30.0, log=True),
     }
 
+    _ordered: bool  # whether the moments of the log it learned from have an order
     _towards: sparse.csr_array  # (items, items): B without what goes through attributes
     _through: sparse.csr_array  # (items, tokens): w (S'S + w X X' + ridge I)^-1 X
     _tokens: sparse.csr_array  # (items, tokens): X
@@ -93,15 +94,15 @@ class Linear(Recommender):
             else sparse.csr_array((self.n_items, 0), dtype=np.float32)
         )
         before = snapshot.sequences.interactions()
-        ordered = is_ordered(before)
-        if ordered:
+        self._ordered = is_ordered(before)
+        if self._ordered:
             gram, cross = moments(before, self.n_items, self.config.forget, self.config.ahead)
         else:
-            taken = strongest_interest(before, np.ones(len(before.items)), self.n_items)
+            taken = self.past(before)
             gram = sparse.csr_array(taken.T @ taken)
         towards, through = [], []
         for rows, inverse in self._exact(gram) if self.n_items <= self.config.exact_items else self._local(gram):
-            if ordered:
+            if self._ordered:
                 towards.append(strongest(_product(inverse, cross), self.config.neighbours))
                 through.append(strongest(_product(inverse, self._tokens), self.config.neighbours))
             else:
@@ -109,7 +110,7 @@ class Linear(Recommender):
             if progress is not None:
                 progress(rows.stop, self.n_items, {})
         self._towards = sparse.csr_array(sparse.vstack(towards, format="csr"))
-        if ordered:
+        if self._ordered:
             self._through = sparse.csr_array(sparse.vstack(through, format="csr")) * np.float32(self.config.attributes)
         else:
             self._towards = sparse.csr_array(self._towards.T.tocsr())
@@ -118,11 +119,15 @@ class Linear(Recommender):
 
     def _exact(self, gram: sparse.csr_array) -> Iterator[tuple[slice, Floats]]:
         """Blocks of rows of the inverse, by Cholesky's factors in single precision."""
-        alike = self.config.attributes * (self._tokens @ self._tokens.T)
-        system = torch.from_numpy(sparse.csr_array(gram + alike).toarray().astype(np.float32, copy=False))
+        # Most items share some attribute: as a sparse matrix that would take more memory than as a dense one.
+        equations = gram.toarray().astype(np.float32, copy=False)
+        for rows in chunks(self.n_items, 1_024):
+            alike = self._tokens[rows] @ self._tokens.T
+            equations[rows] += self.config.attributes * alike.toarray()
+        system = torch.from_numpy(equations)
         system.diagonal().add_(self.config.ridge)
         factor = torch.linalg.cholesky(system)
-        del system
+        del equations, system
         inverse = torch.cholesky_inverse(factor).numpy()
         del factor
         for rows in chunks(self.n_items, 1_024):
@@ -156,8 +161,13 @@ class Linear(Recommender):
             yield rows, sparse.csr_array(cells, shape=(len(supports), self.n_items))
 
     def past(self, histories: Histories) -> sparse.csr_array:
-        """(n, n_items) float32: what each user took, weighing ``forget`` per step back from the last."""
+        """(n, n_items) float32: what each user took, weighing ``forget`` per step back from the last.
+
+        Where the model learned of no order, the strongest event with each item counts, when asked as in learning.
+        """
         events = histories.interactions()
+        if not self._ordered:
+            return strongest_interest(events, np.ones(len(events.items)), self.n_items)
         steps, _, last = user_steps(events)
         weights = event_weights(events).astype(np.float32) * self.config.forget ** (last - steps)
         cells = (weights.astype(np.float32), (events.rows, events.items))
@@ -186,12 +196,15 @@ class Linear(Recommender):
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("towards", "through", "tokens"):
             sparse.save_npz(folder / f"{name}.npz", sparse.csr_matrix(getattr(self, f"_{name}")))
-        (folder / "model.json").write_text(json.dumps({"config": self.config.model_dump()}), encoding="utf-8")
+        about = {"config": self.config.model_dump(), "ordered": self._ordered}
+        (folder / "model.json").write_text(json.dumps(about), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote."""
-        model = cls(**json.loads((folder / "model.json").read_text(encoding="utf-8"))["config"])
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        model = cls(**about["config"])
+        model._ordered = about["ordered"]
         for name in ("towards", "through", "tokens"):
             setattr(model, f"_{name}", sparse.csr_array(sparse.load_npz(folder / f"{name}.npz")))
         model.n_items = model._towards.shape[0]

@@ -159,6 +159,18 @@ def test_pairs_without_an_order_are_ease(make_snapshot: Any, exact_items: int) -
     np.testing.assert_allclose(model.score_all(snapshot.sequences), x @ b, rtol=1e-4, atol=1e-5)
 
 
+def test_without_an_order_users_are_asked_as_they_were_learned_from(make_snapshot: Any, tmp_path: Path) -> None:
+    """Who viewed and bought an item at one instant took it once, as strongly as who only bought it."""
+    bought = [(user, item, BUY, 7) for user in range(40) for item in range(user % 3, N_ITEMS, 3)]
+    viewed = [(user, item, VIEW, 7) for user, item, _, _ in bought if user < 20]
+    snapshot = make_snapshot([*bought, *viewed], 40, N_ITEMS, NOW)
+    model = Linear().fit(TrainingSet(snapshot))
+    model.save(tmp_path / "model")
+    for one in (model, Linear.load(tmp_path / "model")):
+        scores = one.score_all(snapshot.sequences)
+        np.testing.assert_allclose(scores[:20], scores[[user % 3 + 21 for user in range(20)]], rtol=1e-5)
+
+
 def test_an_order_is_found(make_snapshot: Any) -> None:
     """Item i is always followed by i + 1, and never by i - 1."""
     rng = np.random.default_rng(1)
