@@ -45,8 +45,9 @@ class DuckdbBackend:
 
     def scan_numbered(self, origins: Mapping[Path, str]) -> ibis.Table:
         """The rows of Parquet files, each with its origin and number."""
-        rows = self.scan(list(origins), filename=_SOURCE_PATH, file_row_number=True)
-        names = {str(file): origin for file, origin in origins.items()}
+        # DuckDB is given absolute paths and gives them back.
+        names = {str(file.absolute()): origin for file, origin in origins.items()}
+        rows = self.scan([Path(file) for file in names], filename=_SOURCE_PATH, file_row_number=True)
         return rows.mutate(
             rows[_SOURCE_PATH].cases(*names.items()).name(SOURCE_FILE),
             (rows["file_row_number"] + 1).name(SOURCE_ROW),

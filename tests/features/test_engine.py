@@ -35,6 +35,20 @@ def test_a_folder_is_the_union_of_its_files_by_column_name(engine: Engine, tmp_p
     assert rows == [{"a": 1, "b": "x", "c": None}, {"a": 2, "b": "y", "c": 3.5}]
 
 
+def test_rows_of_a_relative_folder_know_where_they_came_from(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a user names it, from the folder above."""
+    (tmp_path / "shop").mkdir()
+    pd.DataFrame({"v": [7, 8]}).to_parquet(tmp_path / "shop" / "t.parquet")
+    monkeypatch.chdir(tmp_path)
+    rows = engine.to_arrow(engine.read_source(Path("shop"), "t.parquet").order_by(SOURCE_ROW)).to_pylist()
+    assert rows == [
+        {"v": 7, SOURCE_FILE: "t.parquet", SOURCE_ROW: 1},
+        {"v": 8, SOURCE_FILE: "t.parquet", SOURCE_ROW: 2},
+    ]
+
+
 def test_source_rows_are_numbered_from_one_in_each_file(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "events").mkdir()
     for name, values in (("a", ["p", "q"]), ("b", ["r"])):
