@@ -84,11 +84,21 @@ class Blend(Recommender):
     level = Level.PREFERENCE
 
     class Config(HyperParameters):
-        """``parts``: names of models; ``candidates``: how many of each part's best items the weights learn from."""
+        """What is blended, and what the weights learn from.
+
+        Attributes:
+            parts: Names of models.
+            candidates: How many of each part's best items the weights learn from.
+            questions: At most so many teach the weights, spread evenly over the users.
+            penalty: The pull to an even mix, per question that teaches ...
+            evenness: ... and at least this in all: a few dozen questions teach more of their own chance than of parts.
+        """
 
         parts: tuple[str, ...] = ("bestsellers", "history", "cooccurrence", "transformer", "live")
         candidates: int = Field(default=100, ge=1)
+        questions: int = Field(default=20_000, ge=1)
         penalty: float = Field(default=1e-3, ge=0)
+        evenness: float = Field(default=5.0, ge=0)
         unmeasured_live_weight: float = Field(default=2.0, ge=0)
 
     parts: dict[str, Recommender]
@@ -195,7 +205,7 @@ class Blend(Recommender):
 
     @property
     def is_indexed(self) -> bool:
-        """Whether a part is: then all parts are asked for their best, and only these are ranked."""
+        """Whether a part is: then ``recommend`` and ``rank`` ask all parts for their best, and rank only these."""
         return any(part.is_indexed for part in self.parts.values())
 
     def recommend(self, histories: Histories, k: int, allowed: Mask | None = None) -> tuple[Ids, Scores]:
@@ -280,9 +290,13 @@ class Blend(Recommender):
 
     def _weights(self, asked: Labelled, *, in_session: bool, again: bool) -> NDArray[np.float64]:
         """(parts, BASIS) weights with the least cross entropy, drawn to an even mix where there is little to learn."""
-        columns, hits, owners = self._examples(asked, in_session, again)
+        n = min(len(asked), self.config.questions)
+        spread = asked.take(np.linspace(0, len(asked) - 1, n).astype(np.int64))
+        columns, hits, owners = self._examples(spread, in_session, again)
         even = np.tile([0.0, 1.0], len(self.parts))
-        weights = least_cross_entropy(columns, hits, owners, even, self.config.penalty)
+        n_teaching = int(owners.max(initial=0)) + 1
+        strength = max(self.config.penalty, self.config.evenness / n_teaching)
+        weights = least_cross_entropy(columns, hits, owners, even, strength)
         return weights.reshape(len(self.parts), BASIS)
 
     def _examples(self, asked: Labelled, in_session: bool, again: bool) -> tuple[Doubles, Mask, NDArray[np.int64]]:

@@ -186,6 +186,47 @@ def test_where_nothing_is_to_be_learned_the_mix_is_even(forty_items: Snapshot, q
     assert blend.quiet.tolist() == [[0.0, 1.0]] and np.isfinite(blend.scales).all()
 
 
+@pytest.mark.parametrize("n", [1, 12, 40])
+def test_few_questions_do_not_outweigh_an_even_mix(
+    forty_items: Snapshot, quiet: Callable[..., Labelled], n: int
+) -> None:
+    """Five parts that know a third of what is bought each, all alike: what a few users tell apart is chance."""
+
+    def draw(seed: int) -> tuple[Labelled, dict[str, Recommender]]:
+        rng = np.random.default_rng(seed)
+        bought = rng.integers(N_ITEMS, size=N)
+        parts = {}
+        for name in "abcde":
+            scores = rng.exponential(size=(N, N_ITEMS)) * (rng.random((N, N_ITEMS)) < 0.3)
+            known = rng.random(N) < 0.33
+            scores[known, bought[known]] += 2
+            parts[name] = Planted(scores)
+        return quiet([[int(item)] for item in bought]), parts
+
+    learned_from, parts = draw(1)
+    some = learned_from.take(np.arange(n))
+    fresh, later = draw(2)
+    found = ndcg(blend_of(forty_items, **parts).learn(some).reweighted(later, forty_items), fresh)
+    many = ndcg(blend_of(forty_items, **parts).learn(learned_from).reweighted(later, forty_items), fresh)
+    even = blend_of(forty_items, **later)
+    even.scales, even.quiet = np.ones(5), np.tile([0.0, 1.0], (5, 1))
+    even.live = even.quiet
+    assert found > ndcg(even, fresh) - 0.015
+    assert many > ndcg(even, fresh) - 0.002
+
+
+def test_more_questions_than_are_needed_are_spread_evenly(
+    forty_items: Snapshot, quiet: Callable[..., Labelled]
+) -> None:
+    bought, good, noise = truth_and_noise(6)
+    parts = {"good": Planted(good), "noise": Planted(noise)}
+    few = Blend(parts=("good", "noise"), candidates=N_ITEMS, questions=500).with_parts(parts, forty_items)
+    every_third = quiet(bought).take(np.linspace(0, N - 1, 500).astype(np.int64))
+    few.scales = few._scales(quiet(bought))
+    same = few._weights(quiet(bought), in_session=False, again=True)
+    np.testing.assert_array_equal(same, few._weights(every_third, in_session=False, again=True))
+
+
 def test_what_was_seen_and_is_no_answer_teaches_nothing(
     forty_items: Snapshot, make_histories: Any, make_labelled: Any
 ) -> None:
