@@ -350,8 +350,12 @@ def test_what_is_bought_together_is_told_with_its_numbers(
 
 
 def test_a_path_that_cannot_be_written(refused: Callable[..., str], shop_data: Dataset, tmp_path: Path) -> None:
+    """It is found out before the work, not after."""
     (tmp_path / "file").write_text("")
-    has(refused("data", "describe", shop_data.folder, "--json", tmp_path / "file" / "x.json"), "file")
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file" / "x.json", tmp_path / "folder"):
+        told = refused("benchmark", "leave-one-out", "--data", shop_data.folder, "--json", path)
+        has(told, "--json must be a file that can be written", str(path), "name a file in a folder")
 
 
 def test_the_installed_command_refuses_in_one_line(tmp_path: Path) -> None:

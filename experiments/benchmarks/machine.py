@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,14 @@ def machine() -> dict[str, Any]:
     }
 
 
+def forget_peak() -> None:
+    """Let ``peak_mb`` begin anew, where the system can: on Linux."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_mb() -> float:
-    """The most memory that this process has held so far, in MiB."""
+    """The most memory that this process has held so far, or since ``forget_peak``, in MiB."""
     status = Path("/proc/self/status")
     if status.is_file():
         # What getrusage says begins with the memory of the process that started this one.
@@ -37,4 +44,4 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-__all__ = ["machine", "peak_mb"]
+__all__ = ["forget_peak", "machine", "peak_mb"]

@@ -42,7 +42,7 @@ def read_columns(engine: Engine, folder: Path, name: str, kinds: Mapping[str, Ki
         if not isinstance(found, types) or (
             isinstance(found, dt.Array) and not isinstance(found.value_type, dt.Integer)
         ):
-            mend = "use the file as it was published, or name another --source"
+            mend = "use the file as it was published"
             raise InputError(f"{folder / name}: column {column!r}", rule, str(found), mend)
     return rows.select(*kinds, SOURCE_FILE, SOURCE_ROW)
 

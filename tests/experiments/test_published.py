@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from experiments.benchmarks.published.arms import LEAVE_ONE_OUT, Arms, is_random, seeded
+from experiments.benchmarks.published.fitted import Clock, FittedTwice
 from experiments.benchmarks.published.leave_one_out import benchmark_leave_one_out, leave_out
 from experiments.benchmarks.published.questions import answer, asked_of, measured, seen_share, spread
 from experiments.benchmarks.published.render import render_leave_one_out, render_split
@@ -22,6 +25,7 @@ from features.ingest import ingest
 from features.sequences import Ragged
 from features.snapshot import Snapshot
 from tests.training.planted import Unsaved
+from training.bestsellers import Bestsellers
 from training.recommender import Progress, Scores, TrainingSet
 
 N_ITEMS = 30
@@ -271,6 +275,87 @@ def test_a_test_about_nobody_is_refused(tmp_path: Path) -> None:
     pd.DataFrame({"user": [1_000], "item": [1]}).to_parquet(folder / "test.parquet")
     with pytest.raises(InputError, match=r"test.parquet must hold users of train.parquet"):
         benchmark_split(folder, [0], None, {"bestsellers": {"model": "bestsellers"}})
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "told"),
+    [
+        ("test", {"user": [1], "item": [1.0]}, "column 'item' must be whole numbers, received 'float64'"),
+        ("test", {"user": [1], "item": ["1"]}, "column 'item' must be whole numbers, received 'string'"),
+        ("test", {"user": pa.array([1, None], pa.int64()), "item": [1, 2]}, "'user' must have no missing values"),
+        ("train", {"user": ["u903"], "item": [1]}, "column 'user' must be whole numbers"),
+        ("train", {"user": [1], "item": [[1]]}, "column 'item' must be whole numbers"),
+        ("train", {"item": [1]}, "column 'user' is missing"),
+    ],
+)
+def test_pairs_that_are_no_numbers_are_told(tmp_path: Path, file: str, table: dict[str, Any], told: str) -> None:
+    """As text 5.0 is not 5: a test in another type found nothing at all."""
+    folder = blocks(tmp_path / "blocks")
+    pq.write_table(pa.table(table), folder / f"{file}.parquet")
+    with pytest.raises(InputError, match=rf"{file}\.parquet: column.*{told.removeprefix('column ')}"):
+        benchmark_split(folder, [0], None, {"bestsellers": {"model": "bestsellers"}})
+
+
+def test_pairs_that_are_not_used_are_told(tmp_path: Path) -> None:
+    folder, arms = blocks(tmp_path / "blocks"), {"bestsellers": {"model": "bestsellers"}}
+    before = benchmark_split(folder, [0], None, arms)
+    for name in ("train", "test"):
+        pairs = pd.read_parquet(folder / f"{name}.parquet")
+        pd.concat([pairs, pairs.head(2)]).to_parquet(folder / f"{name}.parquet")
+    pairs = pd.read_parquet(folder / "test.parquet")
+    pd.concat([pairs, pd.DataFrame({"user": [777], "item": [1]})]).to_parquet(folder / "test.parquet")
+    after = benchmark_split(folder, [0], None, arms)
+    assert before["left_out"] == {}
+    assert after["left_out"] == {
+        "train: copies of a pair": 2,
+        "test: copies of a pair": 2,
+        "test: users without training": 1,
+    }
+    assert after["rows"][0]["metrics"] == before["rows"][0]["metrics"]
+
+
+def test_lists_that_are_too_short_or_broken_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must hold lists of three items, received '2 at most'"):
+        benchmark_leave_one_out(write(tmp_path / "short", [[1, 2]] * 30), [0], None, ARMS)
+    folder = write(tmp_path / "twice", lists())
+    table = pd.read_parquet(folder / "sequences.parquet")
+    pd.concat([table, table.head(1)]).to_parquet(folder / "sequences.parquet")
+    told = benchmark_leave_one_out(folder, [0], None, ARMS)
+    assert told["left_out"] == {"events: listed again": len(table["items"][0])}
+    pq.write_table(pa.table({"user": [0, 1], "items": [[1, None, 3], [1, 2, 3]]}), folder / "sequences.parquet")
+    with pytest.raises(InputError, match=r"twice: events must keep the contract.*see each with `stellar data ingest"):
+        benchmark_leave_one_out(folder, [0], None, ARMS)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "null",
+        '{"identity": [], "runs": {}}',
+        '{"identity": {}, "runs": {"0": {}}}',
+        '{"identity": {}, "runs": {"0": {"commit": null, "arms": {"linear": {}}}}}',
+    ],
+)
+def test_a_kept_file_of_another_shape_is_refused(tmp_path: Path, content: str) -> None:
+    folder, keep = write(tmp_path / "order", lists()), tmp_path / "seeds.json"
+    keep.write_text(content)
+    with pytest.raises(InputError, match="must hold seeds that a benchmark kept"):
+        benchmark_leave_one_out(folder, [0], None, ARMS, keep)
+    assert keep.read_text() == content
+    with pytest.raises(ConfigError, match="--keep must be a file that can be written"):
+        benchmark_leave_one_out(folder, [0], None, ARMS, keep / "below" / "a-file")
+
+
+def test_each_arm_tells_its_own_peak_of_memory() -> None:
+    clock, small = Clock(), FittedTwice(Bestsellers(), Bestsellers())
+    small.timed("fit", clock)
+    clock, large = Clock(), FittedTwice(Bestsellers(), Bestsellers())
+    held = np.ones(40_000_000)
+    large.timed("fit", clock)
+    del held
+    clock, after = Clock(), FittedTwice(Bestsellers(), Bestsellers())
+    after.timed("fit", clock)
+    assert large.peak_mb > small.peak_mb + 250 and after.peak_mb < large.peak_mb - 250
 
 
 def test_how_much_was_seen(left_out: Any) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from experiments.benchmarks.published import sessions as sessions_module
@@ -16,7 +18,7 @@ from experiments.benchmarks.published.fitted import Material
 from experiments.benchmarks.published.questions import seen_share
 from experiments.benchmarks.published.session_questions import Lists, hold_out, questions, shortest_prefix
 from experiments.benchmarks.published.sessions import benchmark_sessions, render_sessions
-from features.errors import ConfigError, InputError
+from features.errors import ConfigError, InputError, NotFoundError
 from features.snapshot import Snapshot
 from features.split import Labelled
 from training.train import build_models
@@ -162,11 +164,54 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="seeds must be at least one"):
         benchmark_sessions(folder, [], None, ARMS)
     pd.DataFrame({"prefix": [[1]]}).to_parquet(folder / "test.parquet")
-    with pytest.raises(InputError, match="column 'target' is required"):
+    with pytest.raises(InputError, match="column 'target' is missing"):
         benchmark_sessions(folder, [0], None, ARMS)
     (folder / "test.parquet").unlink()
-    with pytest.raises(InputError, match=r"test\.parquet must be a file"):
+    with pytest.raises(NotFoundError, match=r"test\.parquet must exist"):
         benchmark_sessions(folder, [0], None, ARMS)
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "told"),
+    [
+        ("test", {"prefix": [[1, 2]], "target": [None]}, "column 'target' must be whole numbers"),
+        ("test", {"prefix": [[1, 2], [3]], "target": pa.array([4, None], pa.int64())}, "'target' must have no missing"),
+        ("test", {"prefix": [[1, 2]], "target": [0.7]}, "column 'target' must be whole numbers, received 'float64'"),
+        ("test", {"prefix": [[1, None]], "target": [3]}, "'prefix' must have no missing values, received 1"),
+        ("test", {"prefix": [[1, 2], None], "target": [3, 4]}, "'prefix' must have no missing values, received 1"),
+        ("test", {"prefix": [["a"]], "target": [3]}, "column 'prefix' must be lists of whole numbers"),
+        ("test", {"prefix": [1], "target": [3]}, "column 'prefix' must be lists of whole numbers, received 'int64'"),
+        ("train_sequences", {"session_idx": [1], "items": [7]}, "column 'items' must be lists of whole numbers"),
+        ("train_sequences", {"session_idx": ["a"], "items": [[7]]}, "column 'session_idx' must be whole numbers"),
+    ],
+)
+def test_what_a_file_may_not_hold_is_told_before_anything_is_learned(
+    tmp_path: Path, file: str, table: dict[str, Any], told: str
+) -> None:
+    folder = write(tmp_path / "sessions", [([1], 2)])
+    pq.write_table(pa.table(table), folder / f"{file}.parquet")
+    with pytest.raises(InputError, match=rf"{file}\.parquet: column.*{told.removeprefix('column ')}"):
+        benchmark_sessions(folder, [0], None, ARMS)
+
+
+def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "sessions", [([1], 2)])
+    (folder / "test.parquet").write_bytes(b"PAR1 and nothing")
+    with pytest.raises(InputError, match=r"test\.parquet"):
+        benchmark_sessions(folder, [0], None, ARMS)
+
+
+def test_sessions_that_are_not_used_are_told(tmp_path: Path) -> None:
+    folder = write(tmp_path / "sessions", [([item, item + 1], item) for item in range(10)])
+    told = benchmark_sessions(folder, [0], None, {"bestsellers": {"model": "bestsellers"}})
+    assert told["left_out"] == {}
+    lists = frame(sessions())
+    more = pd.concat([lists, lists.head(3), pd.DataFrame({"session_idx": [900], "items": [np.zeros(0, np.int64)]})])
+    more.to_parquet(folder / "train_sequences.parquet")
+    again = benchmark_sessions(folder, [0], None, {"bestsellers": {"model": "bestsellers"}})
+    assert again["left_out"] == {"train_sequences: listed again": 3, "train_sequences: no items": 1}
+    assert again["rows"][0]["metrics"] == told["rows"][0]["metrics"]
+    assert "listed again (3)" in str(render_sessions(again).caption)
 
 
 def test_sessions_of_one_click_ask_nothing() -> None:

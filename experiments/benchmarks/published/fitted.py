@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from experiments.benchmarks.machine import forget_peak, peak_mb
 from experiments.benchmarks.published.arms import depends_on_seed
 from experiments.benchmarks.published.questions import REPEATS, seen_share
 from features.snapshot import Snapshot
@@ -52,23 +53,27 @@ class FittedTwice:
     """One arm: what decided on ``early``, and the same fitted again on ``late``.
 
     Attributes:
-        seconds, cpu_seconds: By stage: ``fit``, ``refit`` and, of a blend, ``weights``.
+        seconds, cpu_seconds: By stage: ``fit``, ``refit`` and, of a blend, ``weights``; ``answer``.
+        peak_mb: The most memory that the process held in any of these stages, the data and earlier models included.
     """
 
     decided: Recommender
     final: Recommender
     seconds: dict[str, float] = field(default_factory=dict)
     cpu_seconds: dict[str, float] = field(default_factory=dict)
+    peak_mb: float = 0.0
 
     def timed(self, stage: str, clock: Clock) -> None:
         """Write down what a stage took."""
         self.seconds[stage], self.cpu_seconds[stage] = clock.read()
+        self.peak_mb = max(self.peak_mb, peak_mb())
 
 
 class Clock:
-    """Wall and processor time since it was made."""
+    """Wall and processor time, and the most memory, since it was made."""
 
     def __init__(self) -> None:
+        forget_peak()
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
     def read(self) -> tuple[float, float]:

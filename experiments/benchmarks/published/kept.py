@@ -9,13 +9,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
+
 from experiments.benchmarks.published.arms import Arms
-from features.errors import InputError
+from features.errors import ConfigError, InputError
 from training.revision import code_revision
 from training.train import build_models
 
-#: What one seed found: ``commit``, and ``arms`` by name.
-Run = dict[str, Any]
+
+class Found(TypedDict):
+    """What one seed found of an arm; ``seconds`` and ``cpu_seconds`` by stage, ``peak_mb`` the most of any stage."""
+
+    metrics: dict[str, float]
+    seconds: dict[str, float]
+    cpu_seconds: dict[str, float]
+    best_epoch: int | None
+    epoch_seconds: list[float]
+    peak_mb: float
+
+
+class Run(TypedDict):
+    """What one seed found, and the code that did."""
+
+    commit: str | None
+    arms: dict[str, Found]
+
+
+class _Content(TypedDict):
+    identity: dict[str, Any]
+    runs: dict[int, Run]
 
 
 def identity_of(benchmark: str, folder: Path, arms: Arms) -> dict[str, Any]:
@@ -45,30 +68,40 @@ class Kept:
 
         Raises:
             InputError: The file holds something else, or seeds of other data or hyper-parameters.
+            ConfigError: Its folder cannot be made.
         """
         self._path, self._identity = path, dict(identity)
         self.runs: dict[int, Run] = {}
-        if path is None or not path.exists():
+        if path is None:
             return
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            known, runs = content["identity"], {int(seed): run for seed, run in content["runs"].items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            mend = "name a file in a folder that can be written"
+            raise ConfigError(
+                "--keep", f"must be a file that can be written: {error.strerror}", str(path), mend
+            ) from None
+        if not path.exists():
+            return
+        try:
+            content = TypeAdapter(_Content).validate_json(path.read_bytes())
+        except (OSError, ValueError) as error:
             raise InputError(str(path), "must hold seeds that a benchmark kept", mend="name a new file") from error
+        known, arms = content["identity"], self._identity["arms"]
         other = [name for name in self._identity if known.get(name) != self._identity[name]]
+        other += ["arms"] * any(run["arms"].keys() != arms.keys() for run in content["runs"].values())
         if other:
             raise InputError(str(path), f"must hold seeds of the same {other[0]}", mend="name a new file")
-        self.runs = runs
+        self.runs = content["runs"]
 
-    def add(self, seed: int, arms: Mapping[str, Mapping[str, Any]]) -> None:
+    def add(self, seed: int, arms: Mapping[str, Found]) -> None:
         """One more; the file is replaced at once, so that none that ended is lost."""
         self.runs[seed] = {"commit": code_revision().get("mlflow.source.git.commit"), "arms": dict(arms)}
         if self._path is None:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         beside = self._path.with_name(f"{self._path.name}.new")
         beside.write_text(json.dumps({"identity": self._identity, "runs": self.runs}, indent=2) + "\n", "utf-8")
         os.replace(beside, self._path)
 
 
-__all__ = ["Kept", "Run", "identity_of"]
+__all__ = ["Found", "Kept", "Run", "identity_of"]

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks.published.arms import LEAVE_ONE_OUT, Arms
+from experiments.benchmarks.published.files import ingest_published
 from experiments.benchmarks.published.fitted import FittedTwice, Material
 from experiments.benchmarks.published.kept import Kept, identity_of
 from experiments.benchmarks.published.questions import KS, answer, asked_of, means, measured
 from experiments.benchmarks.published.repeated import repeated, seeds_of
 from features.dataset import Dataset
 from features.engine import Engine
+from features.errors import InputError
 from features.home import home
-from features.ingest import ingest
 from features.schema import DAY_MS
 from features.snapshot import build_snapshot
 from features.sources.made_times import END_MS
@@ -47,7 +48,15 @@ class LeftOut:
 
 
 def leave_out(engine: Engine, dataset: Dataset) -> LeftOut:
-    """Split a data set of the source ``benchmark_sequences``, whose lists end together, a day between two items."""
+    """Split a data set of the source ``benchmark_sequences``, whose lists end together, a day between two items.
+
+    Raises:
+        InputError: No list has an item to learn from, one to decide on and one to test.
+    """
+    if dataset.first_ms >= END_MS - DAY_MS:
+        n = 1 + (END_MS - dataset.first_ms) // DAY_MS
+        mend = "one to learn from, one to decide on, one to test"
+        raise InputError("sequences.parquet: column 'items'", "must hold lists of three items", f"{n} at most", mend)
     early = build_snapshot(engine, dataset, END_MS - DAY_MS)
     validation = ask(engine, dataset, early, END_MS)
     late = build_snapshot(engine, dataset, END_MS)
@@ -76,6 +85,7 @@ def benchmark_leave_one_out(
         ``ndcg@k``, all of them means over ``n`` users; ``seconds`` of one seed, by stage in ``stages``. Validation is
         that half of the users on which single models decide nothing; it is where blends learn their weights.
         Items that the user has seen are no answers, unless at least a share ``REPEATS`` of validation's answers are.
+        ``left_out``: the rows that were not used, by reason.
 
     Raises:
         ConfigError: No seeds.
@@ -87,8 +97,8 @@ def benchmark_leave_one_out(
     home().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchmark-", dir=home()) as scratch, Engine.duckdb() as engine:
         tell("data", 0, 1, {})
-        ingest(folder, "benchmark_sequences", Path(scratch) / "data")
-        split = leave_out(engine, Dataset.open(Path(scratch) / "data"))
+        dataset, left_out = ingest_published(folder, "benchmark_sequences", Path(scratch) / "data")
+        split = leave_out(engine, dataset)
         tell("data", 1, 1, {})
 
     again = split.material.again
@@ -109,6 +119,7 @@ def benchmark_leave_one_out(
     return {
         "benchmark": "leave-one-out",
         "data": folder.name,
+        "left_out": left_out,
         **repeated(arms, chosen, split.material, judge, len(split.test), tell, kept=kept, decides=decides, told=told),
     }
 

@@ -13,7 +13,9 @@ from experiments.benchmarks.cells import figure_cell
 def render(result: dict[str, Any], shown: Sequence[str]) -> Table:
     """One line per model with the metrics ``shown``, ± the deviation over several seeds, seconds and memory."""
     about = f"{result['data']}: {result['users']:,} users, {result['items']:,} items, {result['seeds']} seed(s)"
-    table = Table(title=about, caption=", ".join(f"{name} {value:.3f}" for name, value in result["ratios"].items()))
+    notes = [f"{name} {value:.3f}" for name, value in result["ratios"].items()]
+    notes += [f"not used: {reason} ({count:,})" for reason, count in result["left_out"].items()]
+    table = Table(title=about, caption=", ".join(notes))
     for column in ("model", *(name.replace("_", " ") for name in shown), "seconds", "peak MB"):
         table.add_column(column, justify="left" if column == "model" else "right")
     for row in result["rows"]:

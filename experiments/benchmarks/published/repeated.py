@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from experiments.benchmarks.machine import machine, peak_mb
+from experiments.benchmarks.machine import machine
 from experiments.benchmarks.published.arms import Arms, seeded
-from experiments.benchmarks.published.fitted import FittedTwice, Material, fit_twice
-from experiments.benchmarks.published.kept import Kept
+from experiments.benchmarks.published.fitted import Clock, FittedTwice, Material, fit_twice
+from experiments.benchmarks.published.kept import Found, Kept
 from experiments.benchmarks.published.questions import answer, means, spread
 from features.errors import ConfigError
 from features.split import Labelled
 from training.blend import Blend
 from training.metrics import ranking_metrics
 from training.train import Notify
-
-#: What one seed found of an arm: ``metrics``, ``seconds``, ``cpu_seconds``, ``best_epoch``, ``epoch_seconds``,
-#: ``peak_mb``.
-Found = dict[str, Any]
 
 #: The metrics of an arm; told the name of the stage.
 Judge = Callable[[FittedTwice, str], dict[str, float]]
@@ -96,9 +91,9 @@ def repeated(
             if first and first[name] is arm:
                 found[name] = of_first[name]
                 continue
-            began = time.perf_counter()
+            clock = Clock()
             metrics = judge(arm, f"{label}{name}")
-            arm.seconds["answer"] = time.perf_counter() - began
+            arm.timed("answer", clock)
             found[name] = _found(arm, metrics)
         first, of_first = first or fitted, of_first or found
         kept.add(seed, found)
@@ -124,7 +119,7 @@ def _found(arm: FittedTwice, metrics: dict[str, float]) -> Found:
         "cpu_seconds": arm.cpu_seconds,
         "best_epoch": curve.best_epoch if curve else None,
         "epoch_seconds": curve.seconds if curve else [],
-        "peak_mb": peak_mb(),
+        "peak_mb": arm.peak_mb,
     }
 
 

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow.parquet as pq
 
 from experiments.benchmarks.published.arms import SESSIONS, Arms
+from experiments.benchmarks.published.files import read_published
 from experiments.benchmarks.published.kept import Kept, identity_of
 from experiments.benchmarks.published.render import render
 from experiments.benchmarks.published.repeated import judge_on, repeated, seeds_of
 from experiments.benchmarks.published.session_questions import Lists, hold_out, questions
-from features.errors import InputError
+from features.sources.made_times import AGAIN, NO_ITEMS
+from features.sources.published import Kind
 from training.train import Notify
 
 #: The list that is judged.
@@ -56,17 +56,23 @@ def benchmark_sessions(
         papers call precision), ``mrr@20`` and ``ndcg@20`` on the test, and the same with ``validation_`` on that half
         of the held sessions on which single models decide nothing; it is where blends learn their weights. ``seconds``
         of one seed, by stage in ``stages``. Clicked items stay candidates if at least a share ``REPEATS`` of
-        validation's targets were clicked before.
+        validation's targets were clicked before. ``left_out``: the rows that were not used, by reason.
 
     Raises:
         ConfigError: No seeds.
-        InputError: A file, a column or a question is missing.
+        StellarError: A file cannot be read, or holds nothing to ask.
     """
     tell, chosen = notify or (lambda *_: None), seeds_of(seeds)
     kept = Kept(keep, identity_of("sessions", folder, arms))
     tell("data", 0, 2, {})
-    train = _read(folder, "train_sequences", ["session_idx", "items"])
-    test = _read(folder, "test", ["prefix", "target"])
+    train = read_published(folder, "train_sequences.parquet", {"session_idx": Kind.INTEGER, "items": Kind.LIST})
+    test = read_published(folder, "test.parquet", {"prefix": Kind.LIST, "target": Kind.INTEGER})
+    again, empty = train["session_idx"].duplicated(), train["items"].map(len) == 0
+    left_out = {
+        f"train_sequences: {AGAIN}": int(again.sum()),
+        f"train_sequences: {NO_ITEMS}": int((empty & ~again).sum()),
+    }
+    train = train[~again & ~empty].reset_index(drop=True)
     material = hold_out(train, np.random.default_rng(chosen[0]))
     tell("data", 1, 2, {})
     asked = questions(material.late, Lists.of(test["prefix"]), test["target"].to_numpy(np.int64))
@@ -77,6 +83,7 @@ def benchmark_sessions(
     return {
         "benchmark": "sessions",
         "data": folder.name,
+        "left_out": {reason: count for reason, count in left_out.items() if count},
         **repeated(arms, chosen, material, judge, len(asked), tell, kept=kept, decides=decides, told=told),
     }
 
@@ -84,16 +91,6 @@ def benchmark_sessions(
 def render_sessions(result: dict[str, Any]) -> Any:
     """A table of what the papers report, at 20; every prefix is a user."""
     return render(result, (f"validation_p@{K}", f"validation_mrr@{K}", f"p@{K}", f"mrr@{K}", f"ndcg@{K}"))
-
-
-def _read(folder: Path, name: str, columns: list[str]) -> pd.DataFrame:
-    path = folder / f"{name}.parquet"
-    if not path.is_file():
-        raise InputError(str(path), "must be a file", mend="name the folder of the published sessions")
-    lacking = set(columns) - set(pq.read_schema(path).names)
-    if lacking:
-        raise InputError(f"{path}: column {min(lacking)!r}", "is required")
-    return pd.read_parquet(path, columns=columns)
 
 
 __all__ = ["K", "benchmark_sessions", "render_sessions"]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from experiments.benchmarks.published.arms import SPLIT, Arms
+from experiments.benchmarks.published.files import read_published
 from experiments.benchmarks.published.fitted import Material
 from experiments.benchmarks.published.kept import Kept, identity_of
 from experiments.benchmarks.published.repeated import judge_on, repeated, seeds_of
@@ -17,6 +18,7 @@ from experiments.benchmarks.published.snapshots import snapshot_of
 from features.errors import InputError
 from features.sequences import Ragged
 from features.snapshot import Snapshot
+from features.sources.published import Kind
 from features.split import Group, Labelled
 from training.train import Notify
 
@@ -32,6 +34,9 @@ ONE_OF = 5
 
 #: At most so many users are asked about what was held out, at random: a mean over half of them is sure to 0.005.
 ASKED = 8_000
+
+#: What both files hold.
+_PAIRS = {"user": Kind.INTEGER, "item": Kind.INTEGER}
 
 #: The file and the source that reads it.
 _READ_AS = ("train.parquet", "benchmark_split")
@@ -58,14 +63,20 @@ def benchmark_split(
     Returns:
         One row per arm: ``metrics`` and ``sd`` (over seeds) of ``recall@20`` and ``ndcg@20`` on the test, and the same
         with ``validation_``; the ideal list of NDCG holds ``min(20, pairs of the user)`` hits, as LightGCN's does.
+        ``left_out``: the rows that were not used, by reason.
 
     Raises:
         ConfigError: No seeds.
-        InputError: Nobody in the test is in the training.
+        StellarError: A file cannot be read, or nobody in the test is in the training.
     """
     tell, chosen = notify or (lambda *_: None), seeds_of(seeds)
     kept = Kept(keep, identity_of("split", folder, arms))
-    train, test = (pd.read_parquet(folder / f"{name}.parquet", columns=["user", "item"]) for name in ("train", "test"))
+    train, test = (read_published(folder, f"{name}.parquet", _PAIRS) for name in ("train", "test"))
+    left_out = {
+        "train: copies of a pair": int(train.duplicated().sum()),
+        "test: copies of a pair": int(test.duplicated().sum()),
+        "test: users without training": int((~test["user"].isin(train["user"])).sum()),
+    }
     train = train.drop_duplicates(ignore_index=True)
     rng = np.random.default_rng(chosen[0])
     held = held_out(train["user"].to_numpy(np.int64), ONE_OF, rng)
@@ -78,13 +89,17 @@ def benchmark_split(
     some = np.sort(rng.permutation(len(validation))[:ASKED])
     material, asked = Material(early, validation.take(some), late), asked_about(late, test)
     if not len(asked):
-        raise InputError(f"{folder}: test.parquet", "must hold users of train.parquet")
+        users = ", ".join(str(user) for user in test["user"].unique()[:3])
+        raise InputError(
+            f"{folder}: test.parquet", "must hold users of train.parquet", users, "give files of one split"
+        )
 
     judge = judge_on(asked, material, METRICS, K, tell)
     decides, told = f"validation_ndcg@{K}", f"ndcg@{K}"
     return {
         "benchmark": "split",
         "data": folder.name,
+        "left_out": {reason: count for reason, count in left_out.items() if count},
         **repeated(arms, chosen, material, judge, len(asked), tell, kept=kept, decides=decides, told=told),
     }
 

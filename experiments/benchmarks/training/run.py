@@ -22,17 +22,16 @@ import torch
 from rich.table import Table
 
 from experiments.benchmarks.machine import machine
+from experiments.benchmarks.published.files import ingest_published
 from experiments.benchmarks.published.fitted import Material
 from experiments.benchmarks.published.leave_one_out import leave_out
 from experiments.benchmarks.published.questions import answer
 from experiments.benchmarks.training.curve import Curve, Point, best, epoch_seconds, seconds_to_reach
 from experiments.benchmarks.training.environment import peer_python
 from experiments.benchmarks.training.peer_run import K, PeerTraining, hand_over, run_peer
-from features.dataset import Dataset
 from features.engine import Engine
-from features.errors import ConfigError
+from features.errors import ConfigError, InputError
 from features.home import home
-from features.ingest import ingest
 from training.metrics import ranking_metrics
 from training.recommender import TrainingSet
 from training.revision import code_revision
@@ -98,9 +97,11 @@ def benchmark_training(folder: Path, minutes: float = 60.0, notify: Notify | Non
 
 def _material(folder: Path, scratch: Path, tell: Notify) -> Material:
     tell("data", 0, 1, {})
-    ingest(folder, "benchmark_sequences", scratch / "data")
+    dataset, _ = ingest_published(folder, "benchmark_sequences", scratch / "data")
     with Engine.duckdb() as engine:
-        split = leave_out(engine, Dataset.open(scratch / "data"))
+        split = leave_out(engine, dataset)
+    if not len(split.material.blending):
+        raise InputError(f"{folder}: sequences.parquet", "must hold two users with three items", 1, "give more of them")
     tell("data", 1, 1, {})
     return split.material
 
