@@ -23,6 +23,7 @@ def compare(
     from experiments.render import render_report
     from experiments.terminal import bars
     from experiments.tracked import track
+    from experiments.verdict import Verdict
     from features.dataset import Dataset
     from features.engine import Engine
 
@@ -36,7 +37,12 @@ def compare(
         }
     console.print(render_report(report))
     for arm, version in report["versions"].items():
-        console.print(f"{arm} is version {version}: `stellar promote --version {version}`")
+        found = report["arms"][arm]
+        ships = found.get("verdict") == Verdict.SHIP
+        how = (
+            f"`stellar promote --version {version}`" if ships else f"no champion, {found.get('reason', 'the control')}"
+        )
+        console.print(f"{arm} is version {version}: {how}")
     if export is not None:
         comparison.export(export)
     if plot is not None and comparison.lifts:

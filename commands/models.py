@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from commands.options import AsOf, Data, Horizon, Json, write_json
+from commands.options import AsOf, Data, Horizon, Json, writable, write_json
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="bestsellers, history, cooccurrence, transformer, live or blend.")],
+    model: Annotated[str, typer.Argument(help="transformer, linear, history, ...; a name that is none lists all.")],
     data: Data,
     as_of: AsOf = None,
     horizon_days: Horizon = None,
@@ -19,7 +19,8 @@ def train(
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     checkpoints: Annotated[
-        Path | None, typer.Option(help="Folder that a killed training of the transformer is gone on from.")
+        Path | None,
+        typer.Option(help="Folder that a killed training of the transformer is gone on from.", file_okay=False),
     ] = None,
     json_file: Json = None,
 ) -> None:
@@ -62,7 +63,12 @@ def tune(
     timeout: Annotated[float | None, typer.Option(help="Seconds after which no trial is begun.", min=1)] = None,
     workers: Annotated[int, typer.Option(help="Processes on this machine.", min=1, max=64)] = 1,
     storage: Annotated[str | None, typer.Option(help="Database of the study, as a URL, shared by machines.")] = None,
-    out: Annotated[Path | None, typer.Option(help="YAML of the best; default: .stellar/tuned/MODEL.yaml.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML of the best; default: tuned/MODEL.yaml in STELLAR_HOME, or .stellar.", callback=writable("--out")
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     json_file: Json = None,
@@ -104,7 +110,7 @@ def tune(
 
 
 def recommend(
-    out: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write.", callback=writable("--out"))],
     k: Annotated[int, typer.Option(help="Items per user.", min=1, max=500)] = 20,
     bundle: Annotated[Path | None, typer.Option(help="Folder of a bundle; the champion's if absent.")] = None,
 ) -> None:

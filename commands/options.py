@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,23 +15,29 @@ from features.errors import ConfigError
 from features.sources import SOURCES
 
 
-def _writable(path: Path | None) -> Path | None:
-    """Refuse a file that cannot be written before hours of work end in it."""
-    if path is None:
-        return None
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        mend = "name a file in a folder that can be written"
-        raise ConfigError("--json", f"must be a file that can be written: {error.strerror}", str(path), mend) from None
-    return path
+def writable(option: str) -> Callable[[Path | None], Path | None]:
+    """A callback that refuses a file that cannot be written before hours of work end in it."""
+
+    def checked(path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(path if path.exists() else path.parent, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            rule, mend = f"must be a file that can be written: {error.strerror}", "name a file in another folder"
+            raise ConfigError(option, rule, str(path), mend) from None
+        return path
+
+    return checked
 
 
-Json = Annotated[Path | None, typer.Option("--json", help="Also write the result to this file.", callback=_writable)]
+Json = Annotated[
+    Path | None, typer.Option("--json", help="Also write the result to this file.", callback=writable("--json"))
+]
 Data = Annotated[Path, typer.Option("--data", help="Folder of a data set, as written by `stellar data ingest`.")]
 AsOf = Annotated[str | None, typer.Option(help="2011-11-09, or 80% of the events; default: leaves one horizon.")]
 Horizon = Annotated[float | None, typer.Option(help="Days after as-of whose purchases are the labels.")]

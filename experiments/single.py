@@ -14,10 +14,12 @@ from experiments.standard import ARMS
 from experiments.tracked import ARM_TAG, log_curve, log_data, register_arm
 from features.dataset import Dataset
 from features.engine import Engine
+from features.errors import ConfigError
 from features.instants import HORIZON_DAYS, iso, parse_instant
 from features.schema import DAY_MS, Columns
 from serving.policy import PolicyConfig
 from training.fit_processes import own_number
+from training.recommender import model_class
 from training.registry import set_alias
 from training.tracking import run
 from training.train import Notify, Trained, build_models, train
@@ -53,6 +55,7 @@ def train_one(
     """
     check_horizon(horizon_days)
     specifications = _specifications(model, seed, device)
+    _check_used(specifications, model, device, checkpoints)
     specifications[model] = {**specifications[model], **(config or {})}
     with Engine.duckdb() as engine:
         as_of_ms = dataset.last_ms + 1 if as_of is None else parse_instant(as_of, dataset, engine)
@@ -97,6 +100,20 @@ def _specifications(model: str, seed: int, device: str) -> dict[str, dict[str, A
         names = [*ARMS[model]["parts"], model]
         return {name: network if name == "transformer" else ARMS[name] for name in names}
     return {model: network if model == "transformer" else {"model": model}}
+
+
+def _check_used(
+    specifications: Mapping[str, Mapping[str, Any]], model: str, device: str, checkpoints: Path | None
+) -> None:
+    """Refuse what would be ignored."""
+    kinds = [model_class(arm["model"]) for arm in specifications.values()]
+    if device not in ("auto", "cpu") and not any("device" in kind.Config.model_fields for kind in kinds):
+        raise ConfigError("--device", f"must be auto or cpu: {model} runs nowhere else", device, "leave it out")
+    if checkpoints is not None and not any(issubclass(kind, SequenceTransformer) for kind in kinds):
+        mend = "leave it out, or train the transformer"
+        raise ConfigError(
+            "--checkpoints", f"must be left out: {model} does not train in epochs", str(checkpoints), mend
+        )
 
 
 def _validation(trained: Trained, name: str) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from features.errors import ConfigError
 from features.schema import Columns
 from serving.policy import Request, SlateItem, decide
 from training.bundle import Bundle
@@ -33,9 +34,18 @@ def recommend_all(
 
     Streamed: one row group per thousand users is in memory, and the file appears under its name when it is complete.
 
+    Args:
+        out: A Parquet file; what a link names is written, not the link.
+
     Returns:
         The number of rows.
+
+    Raises:
+        ConfigError: ``out`` is no file, or cannot be written to its end; then it is what it was before.
     """
+    out = out.resolve()
+    if out.suffix != ".parquet" or (out.exists() and not out.is_file()):
+        raise ConfigError("--out", "must be a Parquet file", str(out), "name a file that ends in .parquet")
     out.parent.mkdir(parents=True, exist_ok=True)
     part, n_rows = out.with_name(out.name + ".part"), 0
     users = bundle.users.ids
@@ -48,6 +58,9 @@ def recommend_all(
                 n_rows += len(rows)
                 progress(start + len(some), len(users))
         os.replace(part, out)
+    except OSError as error:
+        rule, mend = f"must be a file that can be written: {error}", "make room, or name a file in another folder"
+        raise ConfigError("--out", rule, str(out), mend) from error
     finally:
         part.unlink(missing_ok=True)  # there still if the writing was cut short
     return n_rows

@@ -214,6 +214,8 @@ def test_an_instant_outside_the_data(
 def test_what_training_refuses(refused: Callable[..., str], shop_data: Dataset) -> None:
     data = shop_data.folder
     has(refused("train", "oracle", "--data", data), "model must be registered", "'oracle'", "choose one of bestsellers")
+    has(refused("train", "history", "--data", data, "--device", "cuda"), "--device must be auto or cpu", "'cuda'")
+    has(refused("train", "history", "--data", data, "--checkpoints", "ck"), "--checkpoints must be left out", "'ck'")
     line = refused("train", "transformer", "--data", data, "--device", "abacus")
     has(line, "device must be one", "'abacus'", "auto or cpu")
     for horizon in ("0", "-1", "nan", "inf", "1e30"):
@@ -355,7 +357,7 @@ def test_a_path_that_cannot_be_written(refused: Callable[..., str], shop_data: D
     (tmp_path / "folder").mkdir()
     for path in (tmp_path / "file" / "x.json", tmp_path / "folder"):
         told = refused("benchmark", "leave-one-out", "--data", shop_data.folder, "--json", path)
-        has(told, "--json must be a file that can be written", str(path), "name a file in a folder")
+        has(told, "--json must be a file that can be written", str(path), "name a file in another folder")
 
 
 def test_the_installed_command_refuses_in_one_line(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ from training.recommender import model_class
 from training.session.intent import SessionIntent
 
 #: Changed whenever a bundle of the version before cannot be read any more.
-FORMAT = 2
+FORMAT = 3
 ABOUT = "bundle.json"
 
 _KNOWN, _SEGMENTS, _INTENT, _SESSION, _TOGETHER = "known", "segments.json", "intent", "session", "together"

@@ -6,13 +6,16 @@ it was, and any number of processes, on one machine or many, work on one study.
 
 from __future__ import annotations
 
+import os
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +26,7 @@ from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
 
 import training.zoo  # noqa: F401  # registers the models by name
 from features.audience import revoked
@@ -131,7 +134,7 @@ def tune(task: Task, *, trials: int, timeout_s: float | None = None, workers: in
         study.enqueue_trial({name: defaults[name] for name in space}, skip_if_exists=True)
     with _parent(study, task) as parent:
         context = get_context("spawn")
-        with ProcessPoolExecutor(max(workers - 1, 1), mp_context=context) as pool:
+        with ProcessPoolExecutor(max(workers - 1, 1), mp_context=context, initializer=_end_with_parent) as pool:
             others = [pool.submit(_work, task, trials, timeout_s, worker) for worker in range(1, workers)]
             n_users = _work(task, trials, timeout_s, 0, notify)
             for other in others:
@@ -139,6 +142,18 @@ def tune(task: Task, *, trials: int, timeout_s: float | None = None, workers: in
         tuned = _found(study, task, parent, n_users)
         _record(study, tuned, parent)
     return tuned
+
+
+def _end_with_parent() -> None:
+    """Let this process die when the one that began it does, however that dies: nobody waits for its trials."""
+    parent = parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def _work(task: Task, trials: int, timeout_s: float | None, worker: int, notify: Notify | None = None) -> int:
@@ -235,19 +250,34 @@ def suggest(trial: Trial, space: Space) -> dict[str, Any]:
     return drawn
 
 
-def _study(task: Task, worker: int = 0) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    options = {"connect_args": {"timeout": 60}} if task.storage.startswith("sqlite") else {}
+def _database(url: str, patience: int = 5) -> RDBStorage:
+    """The storage of studies; its tables are made where they are missing.
+
+    Args:
+        patience: How often to look again where another process is just making them.
+    """
+    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            storage = RDBStorage(
-                task.storage,
+            return RDBStorage(
+                url,
                 engine_kwargs=options,
                 heartbeat_interval=_HEARTBEAT_S,
                 grace_period=_GRACE_S,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(max_retry=1),
             )
+    except (IntegrityError, OperationalError, ProgrammingError):
+        if not patience:
+            raise
+        time.sleep(0.5)
+        return _database(url, patience - 1)
+
+
+def _study(task: Task, worker: int = 0) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        storage = _database(task.storage)
         study = optuna.create_study(
             storage=storage,
             study_name=task.study_name,

@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
 import optuna
+import psutil
 import pytest
 
 import training.tune
@@ -24,7 +27,7 @@ from training.blend import Blend
 from training.recommender import Recommender, model_class, models
 from training.search_space import Between
 from training.tracking import PARENT_TAG, client
-from training.tune import METRIC, Task, suggest, tune
+from training.tune import METRIC, Task, _database, suggest, tune
 
 
 def silent(stage: str, done: int, of: int, metrics: dict[str, float]) -> None:
@@ -106,6 +109,32 @@ def test_a_killed_search_goes_on(task: Task, store: Path) -> None:
     tuned = tune(task, trials=5, notify=silent)
     assert tuned.trials["complete"] == 5 or tuned.trials["complete"] == 6
     assert client().get_run(tuned.run_id).info.status == "FINISHED"
+
+
+def test_workers_end_with_a_search_that_is_killed(task: Task) -> None:
+    code = (
+        "from training.tune import Task, tune; from pathlib import Path\n"
+        f"tune(Task(Path({str(task.folder)!r}), 'history', {task.as_of_ms}, {task.horizon_ms}, {task.storage!r}),"
+        " trials=500, workers=2, notify=lambda *told: print(told[1], flush=True))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        workers = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+    assert workers and not psutil.wait_procs(workers, timeout=30)[1]
+
+
+def test_searches_that_begin_together_share_a_new_database(tmp_path: Path) -> None:
+    url, together = f"sqlite:///{tmp_path / 'new.db'}", Barrier(4)
+
+    def begin(_: int) -> int:
+        together.wait()
+        return len(_database(url).get_all_studies())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(begin, range(4))) == [0] * 4
 
 
 def test_epochs_below_the_median_are_pruned(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
