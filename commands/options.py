@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from features.errors import ConfigError
 from features.sources import SOURCES
+from features.writable import check_writable
 
 
 def writable(option: str) -> Callable[[Path | None], Path | None]:
     """A callback that refuses a file that cannot be written before hours of work end in it."""
 
     def checked(path: Path | None) -> Path | None:
-        if path is None:
-            return None
-        try:
-            if path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not os.access(path if path.exists() else path.parent, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        except OSError as error:
-            rule, mend = f"must be a file that can be written: {error.strerror}", "name a file in another folder"
-            raise ConfigError(option, rule, str(path), mend) from None
+        if path is not None:
+            check_writable(option, path)
         return path
 
     return checked

@@ -58,6 +58,10 @@ class Labelled:
         """The questions at positions ``rows``."""
         return Labelled(self.histories.take(rows), self.labels.take(rows), self.vocabulary, self.groups[rows])
 
+    def spread(self, most: int) -> Labelled:
+        """At most so many questions, evenly spread."""
+        return self.take(np.linspace(0, len(self) - 1, min(len(self), most)).astype(np.int64))
+
 
 def ask(engine: Engine, dataset: Dataset, snapshot: Snapshot, until_ms: int, moment: Moment = Moment.AS_OF) -> Labelled:
     """Questions about every user who buys in the label window ``[t, until_ms)``, ``t`` being the question's instant.

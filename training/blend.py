@@ -290,9 +290,7 @@ class Blend(Recommender):
 
     def _weights(self, asked: Labelled, *, in_session: bool, again: bool) -> NDArray[np.float64]:
         """(parts, BASIS) weights with the least cross entropy, drawn to an even mix where there is little to learn."""
-        n = min(len(asked), self.config.questions)
-        spread = asked.take(np.linspace(0, len(asked) - 1, n).astype(np.int64))
-        columns, hits, owners = self._examples(spread, in_session, again)
+        columns, hits, owners = self._examples(asked.spread(self.config.questions), in_session, again)
         even = np.tile([0.0, 1.0], len(self.parts))
         n_teaching = int(owners.max(initial=0)) + 1
         strength = max(self.config.penalty, self.config.evenness / n_teaching)

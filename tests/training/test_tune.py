@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
@@ -94,35 +96,37 @@ def test_two_processes_share_a_study(task: Task) -> None:
     assert 6 <= tuned.trials["complete"] <= 7  # the other may be in the middle of one when the last is done
 
 
-def test_a_killed_search_goes_on(task: Task, store: Path) -> None:
+@contextmanager
+def begun(task: Task, trials: int, workers: int) -> Iterator[subprocess.Popen[str]]:
+    """A search in a process of its own, which prints after every trial how many are finished; killed in the end."""
     code = (
-        "import sys; from training.tune import Task, tune; from pathlib import Path\n"
+        "from training.tune import Task, tune; from pathlib import Path\n"
         f"tune(Task(Path({str(task.folder)!r}), 'history', {task.as_of_ms}, {task.horizon_ms}, {task.storage!r}),"
-        " trials=100, notify=lambda *told: print(told[1], flush=True))"
+        f" trials={trials}, workers={workers}, notify=lambda *told: print(told[1], flush=True))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def test_a_killed_search_goes_on(task: Task, store: Path) -> None:
+    with begun(task, trials=100, workers=1) as process:
         assert process.stdout is not None
         while int(process.stdout.readline()) < 3:
             time.sleep(0)
-        process.send_signal(signal.SIGKILL)
     tuned = tune(task, trials=5, notify=silent)
     assert tuned.trials["complete"] == 5 or tuned.trials["complete"] == 6
     assert client().get_run(tuned.run_id).info.status == "FINISHED"
 
 
 def test_workers_end_with_a_search_that_is_killed(task: Task) -> None:
-    code = (
-        "from training.tune import Task, tune; from pathlib import Path\n"
-        f"tune(Task(Path({str(task.folder)!r}), 'history', {task.as_of_ms}, {task.horizon_ms}, {task.storage!r}),"
-        " trials=500, workers=2, notify=lambda *told: print(told[1], flush=True))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with begun(task, trials=500, workers=2) as process:
         assert process.stdout is not None
         process.stdout.readline()
         workers = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGKILL)
     assert workers and not psutil.wait_procs(workers, timeout=30)[1]
 
 

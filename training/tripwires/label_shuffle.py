@@ -71,7 +71,7 @@ class _Watched(Labelled):
 
 def _sample(snapshot: Snapshot, validation: Labelled) -> tuple[Snapshot, Labelled]:
     """Some of the questions, and the snapshot of their users and some others."""
-    asked = validation.take(np.linspace(0, len(validation) - 1, min(QUESTIONS, len(validation))).astype(np.int64))
+    asked = validation.spread(QUESTIONS)
     known = snapshot.users.encode(asked.histories.user_ids)
     spread = np.linspace(0, len(snapshot.users) - 1, min(USERS, len(snapshot.users))).astype(np.int64)
     rows = np.unique(np.concatenate([known[known >= 0].astype(np.int64), spread]))

@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict  # pydantic reads typing's own only from Python 3.12 on
 
 from experiments.benchmarks.published.arms import Arms
-from features.errors import ConfigError, InputError
+from features.errors import InputError
+from features.writable import check_writable
 from training.revision import code_revision
 from training.train import build_models
 
@@ -68,19 +69,13 @@ class Kept:
 
         Raises:
             InputError: The file holds something else, or seeds of other data or hyper-parameters.
-            ConfigError: Its folder cannot be made.
+            ConfigError: It cannot be written.
         """
         self._path, self._identity = path, dict(identity)
         self.runs: dict[int, Run] = {}
         if path is None:
             return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            mend = "name a file in a folder that can be written"
-            raise ConfigError(
-                "--keep", f"must be a file that can be written: {error.strerror}", str(path), mend
-            ) from None
+        check_writable("--keep", path)
         if not path.exists():
             return
         try:
