@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pyarrow as pa
 import pytest
 
 from features.check import check
 from features.contracts import CONTRACTS, EVENTS
-
-NOW = 1_000_000
-
-GOOD: dict[str, dict[str, Any]] = {
-    "events": {"event_id": "e1", "user_id": "u1", "item_id": "i1", "event_type": "view", "ts": "1000"},
-    "items": {"item_id": "i1", "valid_from": "0", "category": "mugs", "available": "true"},
-    "users": {"user_id": "u1", "valid_from": "0", "country": "Eire"},
-    "impressions": {
-        "request_id": "r1",
-        "user_id": "u1",
-        "surface": "home",
-        "item_id": "i1",
-        "rank": "1",
-        "score": "0.5",
-        "level": "3",
-        "propensity": "1",
-        "arm": "champion",
-        "bundle_digest": "ab",
-        "ts": "1000",
-    },
-}
+from tests.features.delivered import GOOD, NOW
 
 
 @pytest.mark.parametrize(
